@@ -1,0 +1,325 @@
+//! The address of a pipe: parsed once, never checked again.
+//!
+//! Pure `std`, no system call, so it's built and tested on every platform.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The longest name Windows takes, in UTF-16 units, counted with its `\\.\pipe\` and without a terminator.
+const LONGEST: usize = 256;
+
+/// The address of a named pipe, or of no pipe at all (*unnamed*).
+///
+/// This is to [`WinStream`](crate::WinStream) and [`WinListener`](crate::WinListener) what
+/// `std::os::unix::net::SocketAddr` is to the Unix types. An address that exists is well formed: a bad name is refused
+/// by [`from_pathname`](Self::from_pathname), with an error that says what is wrong with it.
+///
+/// # Examples
+/// ```
+/// use winpipe::WinPipeSocketAddr;
+///
+/// let addr = WinPipeSocketAddr::from_pathname(r"\\.\pipe\my-app")?;
+/// assert_eq!(addr.as_pathname().unwrap().to_str(), Some(r"\\.\pipe\my-app"));
+/// assert!(!addr.is_unnamed());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct WinPipeSocketAddr(Option<Arc<Named>>);
+
+/// What one path says.
+struct Named {
+    /// The path as it was given.
+    given: PathBuf,
+    /// The computer it names; `None` is this one.
+    host: Option<String>,
+    /// What follows `pipe\`.
+    name: String,
+}
+
+impl WinPipeSocketAddr {
+    /// Makes an address from the path of a pipe.
+    ///
+    /// A path is `\\.\pipe\NAME`, `\\?\pipe\NAME` or, for a pipe of another computer, `\\HOST\pipe\NAME`. `pipe` may be
+    /// in any case and every `\` may be a `/`. NAME may hold any character, backslashes too (`LOCAL\my-app`). Windows
+    /// compares names without regard to case.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput), with a message that says which rule was broken: the path does not
+    /// begin as above, NAME is empty, is longer than 256 UTF-16 units with its `\\.\pipe\`, holds a NUL, is not valid
+    /// Unicode, or has a component `.` or `..`, which Windows would fold away.
+    ///
+    /// # On Unix
+    /// std takes any path. There a relative path is one in the current directory; pipes have no directories, so here it
+    /// is an error.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::WinPipeSocketAddr;
+    ///
+    /// assert!(WinPipeSocketAddr::from_pathname("//./PIPE/my-app").is_ok());
+    /// let error = WinPipeSocketAddr::from_pathname("my-app").unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    /// ```
+    pub fn from_pathname<P: AsRef<Path>>(path: P) -> io::Result<WinPipeSocketAddr> {
+        let given = path.as_ref();
+        let named = parse(given.as_os_str()).map_err(|wrong| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{given:?} names no pipe: {wrong}"),
+            )
+        })?;
+        Ok(WinPipeSocketAddr(Some(Arc::new(named))))
+    }
+
+    /// Tells whether this is the address of nothing: the client's end of a connection, or either end of a pair.
+    ///
+    /// # Examples
+    /// ```
+    /// let addr = winpipe::WinPipeSocketAddr::from_pathname(r"\\.\pipe\my-app")?;
+    /// assert_eq!(addr.is_unnamed(), false);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn is_unnamed(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Returns the path this address was made from, to the letter; `None` if it is unnamed.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// let addr = winpipe::WinPipeSocketAddr::from_pathname("//./pipe/my-app")?;
+    /// assert_eq!(addr.as_pathname(), Some(Path::new("//./pipe/my-app")));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn as_pathname(&self) -> Option<&Path> {
+        self.0.as_ref().map(|named| named.given.as_path())
+    }
+}
+
+#[cfg_attr(
+    not(windows),
+    allow(dead_code, reason = "only the Windows half connects and binds")
+)]
+impl WinPipeSocketAddr {
+    /// The address of nothing.
+    pub(crate) const UNNAMED: WinPipeSocketAddr = WinPipeSocketAddr(None);
+
+    /// The path in the form that every Win32 call takes, `\\.\pipe\NAME` or `\\HOST\pipe\NAME`.
+    ///
+    /// Fails with `InvalidInput` where there is no name to connect to.
+    pub(crate) fn win32_path(&self) -> io::Result<String> {
+        let named = self.0.as_ref().ok_or_else(unnamed)?;
+        Ok(named.win32_path())
+    }
+
+    /// The same for a pipe that is to be made, which can only be on this computer.
+    pub(crate) fn local_path(&self) -> io::Result<String> {
+        let named = self.0.as_ref().ok_or_else(unnamed)?;
+        match &named.host {
+            None => Ok(named.win32_path()),
+            Some(host) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    r"a pipe can only be made on this computer: name it \\.\pipe\{}, not with the host {host:?}",
+                    named.name
+                ),
+            )),
+        }
+    }
+}
+
+fn unnamed() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "an unnamed address leads to no pipe: make one with WinPipeSocketAddr::from_pathname",
+    )
+}
+
+/// Prints what `std::os::unix::net::SocketAddr` prints: `(unnamed)` or `"path" (pathname)`.
+impl fmt::Debug for WinPipeSocketAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.as_pathname() {
+            None => f.write_str("(unnamed)"),
+            Some(path) => write!(f, "{path:?} (pathname)"),
+        }
+    }
+}
+
+impl Named {
+    fn win32_path(&self) -> String {
+        format!(r"\\{}\pipe\{}", self.host.as_deref().unwrap_or("."), self.name)
+    }
+}
+
+/// Takes a path apart, or says what is wrong with it.
+fn parse(given: &OsStr) -> Result<Named, String> {
+    let text = given.to_str().ok_or("it is not valid Unicode")?;
+    if text.contains('\0') {
+        return Err("it holds a NUL character".into());
+    }
+    let text = text.replace('/', r"\");
+    let form = r"a path is \\.\pipe\NAME, or \\HOST\pipe\NAME for another computer";
+
+    let rest = text.strip_prefix(r"\\").ok_or(form)?;
+    let (host, rest) = rest.split_once('\\').ok_or(form)?;
+    let (pipe, name) = rest.split_once('\\').ok_or(form)?;
+    if host.is_empty() || !pipe.eq_ignore_ascii_case("pipe") {
+        return Err(form.into());
+    }
+    if name.is_empty() {
+        return Err(r"nothing follows pipe\".into());
+    }
+    // `\\.\pipe\..\C:\file` is, to Windows, `\\.\C:\file`: a name must not lead out of the pipes.
+    if name.split('\\').any(|component| component == "." || component == "..") {
+        return Err("a component is `.` or `..`, which Windows would fold away".into());
+    }
+
+    let named = Named {
+        given: given.into(),
+        host: (host != "." && host != "?").then(|| host.to_owned()),
+        name: name.to_owned(),
+    };
+    let units = named.win32_path().encode_utf16().count();
+    if units > LONGEST {
+        return Err(format!("it has {units} UTF-16 units, and Windows takes {LONGEST}"));
+    }
+    Ok(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refused(path: &str) -> String {
+        let error = WinPipeSocketAddr::from_pathname(path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path:?}");
+        error.to_string()
+    }
+
+    fn win32(path: &str) -> String {
+        WinPipeSocketAddr::from_pathname(path).unwrap().win32_path().unwrap()
+    }
+
+    #[test]
+    fn every_spelling_of_a_local_pipe_is_the_same_pipe() {
+        for path in [
+            r"\\.\pipe\x",
+            "//./pipe/x",
+            r"\\?\pipe\x",
+            r"\\.\PIPE\x",
+            r"\/.\Pipe/x",
+        ] {
+            assert_eq!(win32(path), r"\\.\pipe\x", "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_hold_backslashes_and_any_character() {
+        assert_eq!(win32(r"\\.\pipe\LOCAL\x"), r"\\.\pipe\LOCAL\x");
+        assert_eq!(win32(r"\\.\pipe\a/b"), r"\\.\pipe\a\b");
+        assert_eq!(win32(r#"\\.\pipe\<>*?|": ü 管 🦀"#), r#"\\.\pipe\<>*?|": ü 管 🦀"#);
+        assert_eq!(win32(r"\\.\pipe\x\"), r"\\.\pipe\x\");
+        assert_eq!(win32(r"\\.\pipe\..x\y.."), r"\\.\pipe\..x\y..");
+    }
+
+    #[test]
+    fn a_host_is_kept_for_connecting_and_refused_for_binding() {
+        for host in ["server", "zürich", "10.0.0.1", "管"] {
+            let path = format!(r"\\{host}\pipe\x");
+            let addr = WinPipeSocketAddr::from_pathname(&path).unwrap();
+            assert_eq!(addr.win32_path().unwrap(), path);
+            let error = addr.local_path().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains(host), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_pipe_is_refused_with_the_reason() {
+        for path in [
+            "",
+            "x",
+            "./x",
+            r"pipe\x",
+            r"C:\pipe\x",
+            r"\pipe\x",
+            r"\\.\x",
+            r"\\.\pipes\x",
+            r"\\\pipe\x",
+            r"\\.\pipe",
+            r"\\",
+            "/tmp/x",
+        ] {
+            assert!(refused(path).contains(r"\\.\pipe\NAME"), "{path:?}");
+        }
+        assert!(refused(r"\\.\pipe\").contains("nothing follows"));
+        assert!(refused("\\\\.\\pipe\\a\0b").contains("NUL"));
+        assert!(refused(r"\\.\pipe\a\..\b").contains("fold"));
+        assert!(refused(r"\\.\pipe\..").contains("fold"));
+        assert!(refused("//./pipe/./b").contains("fold"));
+    }
+
+    #[test]
+    fn a_path_that_is_not_unicode_is_refused() {
+        #[cfg(unix)]
+        let path = <OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\\\\.\\pipe\\\xff").to_owned();
+        #[cfg(windows)]
+        let path: std::ffi::OsString = std::os::windows::ffi::OsStringExt::from_wide(
+            &r"\\.\pipe\".encode_utf16().chain([0xd800]).collect::<Vec<_>>(),
+        );
+        let error = WinPipeSocketAddr::from_pathname(path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("Unicode"), "{error}");
+    }
+
+    #[test]
+    fn the_longest_name_is_256_units_with_its_prefix() {
+        let path = |units: usize| format!(r"\\.\pipe\{}", "x".repeat(units - 9));
+        assert!(WinPipeSocketAddr::from_pathname(path(256)).is_ok());
+        assert!(refused(&path(257)).contains("257"));
+        // A crab is two units, and four bytes.
+        let crabs = format!(r"\\.\pipe\{}", "🦀".repeat(123));
+        assert!(WinPipeSocketAddr::from_pathname(&crabs).is_ok());
+        refused(&(crabs + "🦀"));
+    }
+
+    #[test]
+    fn debug_prints_what_std_prints() {
+        let addr = WinPipeSocketAddr::from_pathname("//./pipe/x").unwrap();
+        assert_eq!(format!("{addr:?}"), r#""//./pipe/x" (pathname)"#);
+        assert_eq!(format!("{:?}", WinPipeSocketAddr::UNNAMED), "(unnamed)");
+        assert!(WinPipeSocketAddr::UNNAMED.is_unnamed());
+        assert_eq!(WinPipeSocketAddr::UNNAMED.as_pathname(), None);
+        let error = WinPipeSocketAddr::UNNAMED.win32_path().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused_and_never_panics(path in r"([\\/]{2}[.?a-zü]{0,3}[\\/])?(?i:pipe)?[\\/]?\PC{0,300}") {
+            match WinPipeSocketAddr::from_pathname(&path) {
+                Ok(addr) => {
+                    prop_assert_eq!(addr.as_pathname(), Some(Path::new(&path)));
+                    // The normal form is the name of the same pipe, and its own normal form.
+                    let normal = addr.win32_path().unwrap();
+                    prop_assert!(normal.starts_with(r"\\") && normal.encode_utf16().count() <= LONGEST);
+                    let again = WinPipeSocketAddr::from_pathname(&normal).unwrap();
+                    prop_assert_eq!(again.win32_path().unwrap(), normal);
+                }
+                Err(error) => prop_assert_eq!(error.kind(), io::ErrorKind::InvalidInput),
+            }
+        }
+
+        #[test]
+        fn any_plain_name_is_a_pipe(name in r"[^\\/\x00]{1,100}") {
+            prop_assume!(name != "." && name != "..");
+            prop_assert_eq!(win32(&format!("//./pipe/{name}")), format!(r"\\.\pipe\{name}"));
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! One function for each call that concerns a pipe.
+
+use std::io;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::os::windows::io::{
+    AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, HandleOrInvalid, OwnedHandle,
+};
+use std::ptr;
+
+use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
+use windows_sys::Wdk::Storage::FileSystem::{
+    FILE_CREATE, FILE_MODE_INFORMATION, FILE_NON_DIRECTORY_FILE, FILE_OPEN,
+    FILE_PIPE_CLOSING_STATE, FILE_PIPE_LISTENING_STATE, FILE_PIPE_LOCAL_INFORMATION, FILE_PIPE_MESSAGE_MODE,
+    FILE_PIPE_MESSAGE_TYPE, FILE_PIPE_QUEUE_OPERATION, FILE_PIPE_REJECT_REMOTE_CLIENTS,
+    FILE_PIPE_SERVER_END, FILE_SYNCHRONOUS_IO_ALERT, FILE_SYNCHRONOUS_IO_NONALERT,
+    FileModeInformation, FilePipeLocalInformation, NtOpenFile, NtQueryInformationFile,
+};
+use windows_sys::Win32::Foundation::{
+    CloseHandle, GENERIC_READ, GENERIC_WRITE, HANDLE, NTSTATUS, OBJ_CASE_INSENSITIVE,
+    UNICODE_STRING,
+};
+use windows_sys::Win32::Security::{
+    SECURITY_QUALITY_OF_SERVICE, SECURITY_STATIC_TRACKING, SecurityIdentification,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    CreateFileW, FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_SHARE_READ, FILE_SHARE_WRITE,
+    FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA, FILE_WRITE_EA, FlushFileBuffers, GetFullPathNameW,
+    OPEN_EXISTING, ReadFile, SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT, SYNCHRONIZE,
+    WriteFile,
+};
+use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
+use windows_sys::Win32::System::Pipes::{
+    ConnectNamedPipe, PIPE_READMODE_BYTE, PIPE_READMODE_MESSAGE, PIPE_WAIT, PeekNamedPipe,
+    SetNamedPipeHandleState, WaitNamedPipeW,
+};
+
+use super::error::Code;
+use super::overlapped::{self, Call, Stop, Transferred};
+use super::security::Descriptor;
+use super::trace;
+
+/// What a client asks for: to read and to write, but not to create instances (`FILE_APPEND_DATA`,
+/// which `GENERIC_WRITE` would include).
+const CLIENT_ACCESS: u32 =
+    FILE_GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_EA | FILE_WRITE_ATTRIBUTES;
+
+/// The most that one read or write asks for. The kernel copies the whole of a write into its own
+/// memory, and looks at every page of the buffer of a read.
+const LONGEST_TRANSFER: usize = 1 << 20;
+
+/// What fits one gathered write or one scattered read. It's on the stack, as no call allocates.
+const SCRATCH: usize = 64 << 10;
+
+/// One end of a pipe, open for overlapped I/O, and closed on drop.
+#[derive(Debug)]
+pub(crate) struct Pipe(ManuallyDrop<OwnedHandle>);
+
+/// How to make an instance of a pipe.
+#[derive(Clone, Copy)]
+pub(crate) struct Instance<'a> {
+    /// The folder that the name is relative to: none for a path, the pipe device for no name at all.
+    pub(crate) root: Option<BorrowedHandle<'a>>,
+    /// The path, `\??\pipe\NAME`, or nothing.
+    pub(crate) name: &'a [u16],
+    /// Who may connect.
+    pub(crate) descriptor: Option<&'a Descriptor>,
+    /// Whether it is the first of its name, and fails where it isn't.
+    pub(crate) first: bool,
+    /// Whether clients on other computers are refused.
+    pub(crate) reject_remote: bool,
+    /// How many instances the name may have.
+    pub(crate) limit: u32,
+    /// The bytes that the kernel queues in each direction before a write waits.
+    pub(crate) quota: u32,
+}
+
+/// What the kernel says of one end of a pipe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalInformation {
+    /// Whether the pipe keeps writes apart as messages.
+    pub(crate) is_message_type: bool,
+    /// The bytes that the kernel queues for the peer before a write waits.
+    pub(crate) write_quota: usize,
+    /// Whether no client has connected yet.
+    pub(crate) is_listening: bool,
+    /// Whether the other end is closed.
+    pub(crate) is_closing: bool,
+}
+
+impl From<OwnedHandle> for Pipe {
+    fn from(handle: OwnedHandle) -> Pipe {
+        Pipe(ManuallyDrop::new(handle))
+    }
+}
+
+impl From<Pipe> for OwnedHandle {
+    fn from(mut pipe: Pipe) -> OwnedHandle {
+        // SAFETY: `pipe` is forgotten on the next line, so the handle isn't used again through it.
+        let handle = unsafe { ManuallyDrop::take(&mut pipe.0) };
+        std::mem::forget(pipe);
+        handle
+    }
+}
+
+impl AsHandle for Pipe {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.0.as_handle()
+    }
+}
+
+/// This corresponds to calling `CloseHandle`: no flush, no disconnect, and no operation pending, so
+/// the peer reads all that was written and it takes no time.
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        let handle = self.0.as_raw_handle();
+        // SAFETY: the handle is owned, and never dropped by `ManuallyDrop`.
+        let _ok = unsafe { CloseHandle(handle) };
+        trace!("CloseHandle({handle:?}) = {_ok}");
+    }
+}
+
+impl Pipe {
+    /// Makes a second handle to the same end, not inheritable. This corresponds to calling
+    /// `DuplicateHandle`.
+    pub(crate) fn duplicate_handle(&self) -> io::Result<Pipe> {
+        let duplicate = self.0.try_clone();
+        trace!("DuplicateHandle({:?}) = {duplicate:?}", self.0.as_raw_handle());
+        Ok(duplicate?.into())
+    }
+
+    /// Reads what is there, or waits for it: at most one message, and of a longer one as much as the
+    /// buffer holds. An empty message is 0 bytes. This corresponds to calling `ReadFile`.
+    ///
+    /// With an empty buffer it waits for data and takes none; but it takes an empty message.
+    pub(crate) fn read_file(&self, buf: &mut [u8], call: &mut Call<'_>) -> Result<Transferred, Stop> {
+        self.read_into(buf.as_mut_ptr().cast(), buf.len(), call)
+    }
+
+    /// Reads as [`read_file`](Self::read_file) does, into several buffers with one call.
+    pub(crate) fn read_scattered(
+        &self,
+        bufs: &mut [io::IoSliceMut<'_>],
+        call: &mut Call<'_>,
+    ) -> Result<Transferred, Stop> {
+        let room = bufs.iter().map(|buf| buf.len()).fold(0, usize::saturating_add);
+        let mut gathered = [MaybeUninit::<u8>::uninit(); SCRATCH];
+        let read = self.read_into(gathered.as_mut_ptr().cast(), room.min(SCRATCH), call)?;
+        // SAFETY: the kernel wrote the first `count` bytes, and that is at most what was asked for.
+        let mut rest =
+            unsafe { std::slice::from_raw_parts(gathered.as_ptr().cast::<u8>(), read.count) };
+        for buf in bufs {
+            let (part, more) = rest.split_at(buf.len().min(rest.len()));
+            buf[..part.len()].copy_from_slice(part);
+            rest = more;
+        }
+        Ok(read)
+    }
+
+    fn read_into(&self, at: *mut u8, len: usize, call: &mut Call<'_>) -> Result<Transferred, Stop> {
+        let handle = self.0.as_raw_handle();
+        let len = len.min(LONGEST_TRANSFER);
+        overlapped::run(self.as_handle(), call, |operation| {
+            // SAFETY: `at` has room for `len` bytes, at most what both callers give, and outlives
+            // `run`, which returns only when the operation is over. The count comes from the
+            // OVERLAPPED, so none is asked for here.
+            let ok = unsafe {
+                ReadFile(handle, at, len as u32, ptr::null_mut(), operation.overlapped())
+            };
+            let _issued = operation.issued(ok);
+            trace!("ReadFile({handle:?}, {len}) = {_issued:?}");
+        })
+    }
+
+    /// Queues one message: all of it, or nothing if it's cancelled while it fits the quota. This
+    /// corresponds to calling `WriteFile`.
+    pub(crate) fn write_file(&self, message: &[u8], call: &mut Call<'_>) -> Result<Transferred, Stop> {
+        let handle = self.0.as_raw_handle();
+        overlapped::run(self.as_handle(), call, |operation| {
+            let (at, len) = (message.as_ptr(), message.len() as u32);
+            // SAFETY: `message` is borrowed until `run` returns, which it does only when the
+            // operation is over.
+            let ok =
+                unsafe { WriteFile(handle, at, len, ptr::null_mut(), operation.overlapped()) };
+            let _issued = operation.issued(ok);
+            trace!("WriteFile({handle:?}, {len}) = {_issued:?}");
+        })
+    }
+
+    /// Queues one message of several buffers: of at most `longest` bytes or what fits, without the
+    /// first `skip`.
+    pub(crate) fn write_gathered(
+        &self,
+        bufs: &[io::IoSlice<'_>],
+        mut skip: usize,
+        longest: usize,
+        call: &mut Call<'_>,
+    ) -> Result<Transferred, Stop> {
+        let mut gathered = [MaybeUninit::<u8>::uninit(); SCRATCH];
+        let room = longest.min(SCRATCH);
+        let mut len = 0;
+        for buf in bufs {
+            let rest = &buf[skip.min(buf.len())..];
+            skip -= buf.len() - rest.len();
+            // One that fills the message alone needn't be copied.
+            if len == 0 && rest.len() >= room {
+                return self.write_file(&rest[..rest.len().min(longest)], call);
+            }
+            let part = &rest[..rest.len().min(room - len)];
+            // SAFETY: `part` fits behind the `len` bytes that are there, and isn't of this array.
+            unsafe {
+                let end = gathered.as_mut_ptr().cast::<u8>().add(len);
+                ptr::copy_nonoverlapping(part.as_ptr(), end, part.len());
+            }
+            len += part.len();
+        }
+        // SAFETY: the first `len` bytes have just been written.
+        let message = unsafe { std::slice::from_raw_parts(gathered.as_ptr().cast(), len) };
+        self.write_file(message, call)
+    }
+
+    /// Copies what could be read now, of the first message only, and takes nothing. This corresponds
+    /// to calling `PeekNamedPipe`.
+    pub(crate) fn peek_named_pipe(&self, buf: &mut [u8]) -> Result<usize, Code> {
+        let handle = self.0.as_raw_handle();
+        let len = buf.len().min(LONGEST_TRANSFER) as u32;
+        let mut count = 0;
+        // SAFETY: `buf` has room for `len` bytes and `count` is a place for a number; the call
+        // doesn't wait, and keeps neither.
+        let ok = unsafe {
+            let (at, null) = (buf.as_mut_ptr().cast(), ptr::null_mut());
+            PeekNamedPipe(handle, at, len, &mut count, null, null)
+        };
+        let code = Code::last();
+        trace!("PeekNamedPipe({handle:?}, {len}) = {ok}, {count} bytes");
+        match ok {
+            // A message longer than the buffer is an error by name only.
+            0 if code != Code::MORE_DATA => Err(code),
+            _ => Ok(count as usize),
+        }
+    }
+
+    /// Waits until a client has connected to this instance. This corresponds to calling
+    /// `ConnectNamedPipe`.
+    pub(crate) fn connect_named_pipe(&self, call: &mut Call<'_>) -> Result<(), Stop> {
+        let handle = self.0.as_raw_handle();
+        let connected = overlapped::run(self.as_handle(), call, |operation| {
+            // SAFETY: the OVERLAPPED outlives the operation, as `run` sees to.
+            let ok = unsafe { ConnectNamedPipe(handle, operation.overlapped()) };
+            let _issued = operation.issued(ok);
+            trace!("ConnectNamedPipe({handle:?}) = {_issued:?}");
+        });
+        match connected {
+            // The client was here before the call; or was, and has left already: its bytes haven't.
+            Err(Stop::Failed(Code::PIPE_CONNECTED | Code::NO_DATA)) => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
+    /// Waits until the peer has read everything. Nothing but the peer ends that wait. This
+    /// corresponds to calling `FlushFileBuffers`.
+    pub(crate) fn flush_file_buffers(&self) -> Result<(), Code> {
+        let handle = self.0.as_raw_handle();
+        // SAFETY: takes a handle, which is borrowed.
+        let ok = unsafe { FlushFileBuffers(handle) };
+        let code = Code::last();
+        trace!("FlushFileBuffers({handle:?}) = {ok}");
+        if ok == 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// Lets reads of this end stop where messages do (or not), and wait. This corresponds to calling
+    /// `SetNamedPipeHandleState`.
+    pub(crate) fn set_named_pipe_handle_state(&self, by_message: bool) -> Result<(), Code> {
+        let handle = self.0.as_raw_handle();
+        let mode = if by_message { PIPE_READMODE_MESSAGE } else { PIPE_READMODE_BYTE } | PIPE_WAIT;
+        // SAFETY: `mode` is read before the call returns; the other two settings are left alone.
+        let ok = unsafe { SetNamedPipeHandleState(handle, &mode, ptr::null(), ptr::null()) };
+        let code = Code::last();
+        trace!("SetNamedPipeHandleState({handle:?}, {mode}) = {ok}");
+        if ok == 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// Asks for the pipe's type, quotas and state. This corresponds to calling
+    /// `NtQueryInformationFile` for `FilePipeLocalInformation`.
+    pub(crate) fn local_information(&self) -> Result<LocalInformation, Code> {
+        let mut information = FILE_PIPE_LOCAL_INFORMATION::default();
+        // SAFETY: the structure is the one of that class, and holds only numbers.
+        unsafe { self.query(FilePipeLocalInformation, &mut information)? };
+        let is_server = information.NamedPipeEnd == FILE_PIPE_SERVER_END;
+        Ok(LocalInformation {
+            is_message_type: information.NamedPipeType & FILE_PIPE_MESSAGE_TYPE != 0,
+            // "Inbound" is to the server, whichever end asks.
+            write_quota: match is_server {
+                true => information.OutboundQuota,
+                false => information.InboundQuota,
+            } as usize,
+            is_listening: information.NamedPipeState == FILE_PIPE_LISTENING_STATE,
+            is_closing: information.NamedPipeState == FILE_PIPE_CLOSING_STATE,
+        })
+    }
+
+    /// Asks whether the handle is synchronous, so that calls on it can't be cancelled or run side by
+    /// side. This corresponds to calling `NtQueryInformationFile` for `FileModeInformation`.
+    pub(crate) fn is_synchronous(&self) -> Result<bool, Code> {
+        let mut mode = FILE_MODE_INFORMATION::default();
+        // SAFETY: the structure is the one of that class, and holds only a number.
+        unsafe { self.query(FileModeInformation, &mut mode)? };
+        Ok(mode.Mode & (FILE_SYNCHRONOUS_IO_ALERT | FILE_SYNCHRONOUS_IO_NONALERT) != 0)
+    }
+
+    /// # Safety
+    /// `T` is the structure that the kernel fills for `class`, and valid whatever the bytes.
+    unsafe fn query<T>(&self, class: i32, information: &mut T) -> Result<(), Code> {
+        let handle = self.0.as_raw_handle();
+        let mut block = IO_STATUS_BLOCK::default();
+        let (at, len) = (ptr::from_mut(information).cast(), size_of::<T>() as u32);
+        // SAFETY: both places outlive the call, which doesn't pend: it asks for what the kernel
+        // keeps in memory. The caller vouches for the structure.
+        let status = unsafe { NtQueryInformationFile(handle, &mut block, at, len, class) };
+        trace!("NtQueryInformationFile({handle:?}, {class}) = {status:#x}");
+        succeed(status)
+    }
+}
+
+/// Opens a pipe that somebody has made. This corresponds to calling `CreateFileW`.
+///
+/// The server learns who the client is, and may not act in his name.
+pub(crate) fn create_file(path: &[u16]) -> Result<Pipe, Code> {
+    debug_assert_eq!(path.last(), Some(&0));
+    // SAFETY: the path ends with a NUL and is borrowed; there are neither attributes, so the handle
+    // isn't inheritable, nor a template.
+    let handle = unsafe {
+        CreateFileW(
+            path.as_ptr(),
+            CLIENT_ACCESS,
+            0,
+            ptr::null(),
+            OPEN_EXISTING,
+            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION,
+            ptr::null_mut(),
+        )
+    };
+    let code = Code::last();
+    trace!("CreateFileW({:?}) = {handle:?}", String::from_utf16_lossy(path));
+    // SAFETY: the call returns a handle that nobody else has, or INVALID_HANDLE_VALUE.
+    let handle = unsafe { HandleOrInvalid::from_raw_handle(handle) };
+    OwnedHandle::try_from(handle).map(Pipe::from).map_err(|_| code)
+}
+
+/// Waits until an instance of the pipe is listening, at most so many milliseconds (2 or more: the
+/// values below mean something else). This corresponds to calling `WaitNamedPipeW`.
+pub(crate) fn wait_named_pipe(path: &[u16], milliseconds: u32) -> Result<(), Code> {
+    debug_assert_eq!(path.last(), Some(&0));
+    // SAFETY: the path ends with a NUL and is borrowed.
+    let ok = unsafe { WaitNamedPipeW(path.as_ptr(), milliseconds) };
+    let code = Code::last();
+    trace!("WaitNamedPipeW({milliseconds} ms) = {ok}");
+    if ok == 0 { Err(code) } else { Ok(()) }
+}
+
+/// Makes an instance of a pipe, which listens from then on. Reads of it stop where messages do. This
+/// corresponds to calling `NtCreateNamedPipeFile`: `CreateNamedPipeW` knows neither pipes without a
+/// name nor "another instance, if the name is still there".
+pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
+    let name = unicode_string(instance.name);
+    let attributes = OBJECT_ATTRIBUTES {
+        Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
+        RootDirectory: instance.root.map_or(ptr::null_mut(), |root| root.as_raw_handle()),
+        ObjectName: &name,
+        Attributes: OBJ_CASE_INSENSITIVE,
+        SecurityDescriptor: instance.descriptor.map_or(ptr::null(), Descriptor::as_ptr).cast(),
+        SecurityQualityOfService: ptr::null(),
+    };
+    let remote = if instance.reject_remote { FILE_PIPE_REJECT_REMOTE_CLIENTS } else { 0 };
+    // Relative, in units of 100 ns: what CreateNamedPipeW takes for a client that asks for "the
+    // server's time" to wait.
+    let default_timeout: i64 = -50 * 10_000;
+    let mut handle = ptr::null_mut();
+    let mut block = IO_STATUS_BLOCK::default();
+    // SAFETY: all that is pointed to is borrowed or on this stack until the call returns, and it
+    // doesn't pend. Without FILE_SYNCHRONOUS_IO_* the handle is overlapped; without OBJ_INHERIT it
+    // isn't inheritable.
+    let status = unsafe {
+        NtCreateNamedPipeFile(
+            &mut handle,
+            GENERIC_READ | GENERIC_WRITE | SYNCHRONIZE,
+            &attributes,
+            &mut block,
+            FILE_SHARE_READ | FILE_SHARE_WRITE,
+            if instance.first { FILE_CREATE } else { FILE_OPEN },
+            0,
+            FILE_PIPE_MESSAGE_TYPE | remote,
+            FILE_PIPE_MESSAGE_MODE,
+            FILE_PIPE_QUEUE_OPERATION,
+            instance.limit,
+            instance.quota,
+            instance.quota,
+            &default_timeout,
+        )
+    };
+    trace!(
+        "NtCreateNamedPipeFile({:?}, first: {}) = {status:#x}, {handle:?}",
+        String::from_utf16_lossy(instance.name),
+        instance.first
+    );
+    succeed(status)?;
+    // SAFETY: the call has just made the handle, and nobody else has it.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) }.into())
+}
+
+/// Opens the device that all pipes belong to. This corresponds to calling `NtOpenFile`.
+pub(crate) fn open_device() -> Result<OwnedHandle, Code> {
+    let path: Vec<u16> = r"\??\pipe\".encode_utf16().collect();
+    nt_open_file(None, &path, GENERIC_READ | SYNCHRONIZE, FILE_SYNCHRONOUS_IO_NONALERT)
+}
+
+/// Opens the client's end of an instance, by the handle of the server's end. This corresponds to
+/// calling `NtOpenFile`.
+pub(crate) fn open_peer(server: &Pipe) -> Result<Pipe, Code> {
+    nt_open_file(Some(server.as_handle()), &[], CLIENT_ACCESS, FILE_NON_DIRECTORY_FILE)
+        .map(Pipe::from)
+}
+
+fn nt_open_file(
+    root: Option<BorrowedHandle<'_>>,
+    name: &[u16],
+    access: u32,
+    options: u32,
+) -> Result<OwnedHandle, Code> {
+    let object_name = unicode_string(name);
+    // What SECURITY_IDENTIFICATION says to CreateFileW.
+    let quality = SECURITY_QUALITY_OF_SERVICE {
+        Length: size_of::<SECURITY_QUALITY_OF_SERVICE>() as u32,
+        ImpersonationLevel: SecurityIdentification,
+        ContextTrackingMode: SECURITY_STATIC_TRACKING as u8,
+        EffectiveOnly: false,
+    };
+    let attributes = OBJECT_ATTRIBUTES {
+        Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
+        RootDirectory: root.map_or(ptr::null_mut(), |root| root.as_raw_handle()),
+        ObjectName: &object_name,
+        Attributes: OBJ_CASE_INSENSITIVE,
+        SecurityDescriptor: ptr::null(),
+        SecurityQualityOfService: &quality,
+    };
+    let share = FILE_SHARE_READ | FILE_SHARE_WRITE;
+    let mut handle: HANDLE = ptr::null_mut();
+    let mut block = IO_STATUS_BLOCK::default();
+    // SAFETY: all that is pointed to is borrowed or on this stack until the call returns.
+    let status =
+        unsafe { NtOpenFile(&mut handle, access, &attributes, &mut block, share, options) };
+    trace!("NtOpenFile({:?}) = {status:#x}, {handle:?}", String::from_utf16_lossy(name));
+    succeed(status)?;
+    // SAFETY: the call has just made the handle, and nobody else has it.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+/// The path that Windows makes of a Win32 path to a pipe, as the kernel takes it: `\??\pipe\NAME`.
+/// This corresponds to calling `GetFullPathNameW`, which drops what Win32 drops at the end of names.
+pub(crate) fn nt_path(win32_path: &[u16]) -> Result<Vec<u16>, Code> {
+    debug_assert_eq!(win32_path.last(), Some(&0));
+    let mut full = vec![0; win32_path.len()];
+    // SAFETY: the path ends with a NUL, and `full` has as much room as is said.
+    let len = unsafe {
+        let (at, room) = (full.as_mut_ptr(), full.len() as u32);
+        GetFullPathNameW(win32_path.as_ptr(), room, at, ptr::null_mut())
+    } as usize;
+    let code = Code::last();
+    trace!("GetFullPathNameW() = {len}");
+    // No path to a pipe grows: it's full as it is.
+    if len == 0 || len >= full.len() {
+        return Err(code);
+    }
+    full.truncate(len);
+    // `\\.\` is Win32's name for `\??\`.
+    full[1] = u16::from(b'?');
+    full[2] = u16::from(b'?');
+    Ok(full)
+}
+
+/// A path or a name as the calls of Win32 take it.
+pub(crate) fn wide(path: &str) -> Vec<u16> {
+    path.encode_utf16().chain([0]).collect()
+}
+
+fn unicode_string(name: &[u16]) -> UNICODE_STRING {
+    // A name is at most 256 units, so its bytes fit.
+    let bytes = size_of_val(name) as u16;
+    UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: name.as_ptr().cast_mut() }
+}
+
+fn succeed(status: NTSTATUS) -> Result<(), Code> {
+    if status >= 0 { Ok(()) } else { Err(Code::of_status(status)) }
+}
+
+// The one call that windows-sys doesn't declare.
+#[link(name = "ntdll")]
+unsafe extern "system" {
+    fn NtCreateNamedPipeFile(
+        handle: *mut HANDLE,
+        desired_access: u32,
+        attributes: *const OBJECT_ATTRIBUTES,
+        block: *mut IO_STATUS_BLOCK,
+        share_access: u32,
+        disposition: u32,
+        options: u32,
+        pipe_type: u32,
+        read_mode: u32,
+        completion_mode: u32,
+        maximum_instances: u32,
+        inbound_quota: u32,
+        outbound_quota: u32,
+        default_timeout: *const i64,
+    ) -> NTSTATUS;
+}
