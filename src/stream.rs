@@ -787,7 +787,7 @@ impl Writers {
     fn enter<'a>(&'a self, stream: &'a WinStream) -> Option<Turn<'a>> {
         let one_more = |count| (count & Self::CLOSED == 0).then_some(count + 1);
         let entered = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        entered.is_ok().then_some(Turn { writers: self, stream })
+        entered.is_ok().then(|| Turn { writers: self, stream })
     }
 
     /// Lets no further call write.

@@ -1,0 +1,110 @@
+//! What all tests share, and the only `cfg` of the portable ones.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+use std::{panic, process, thread};
+
+use winpipe::ipc::{Listener, Stream};
+
+/// How long anything may take before it counts as hung: much longer than it takes.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// A path that nobody else uses.
+pub fn fresh_path() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let unique = format!("winpipe-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    #[cfg(windows)]
+    return PathBuf::from(format!(r"\\.\pipe\{unique}"));
+    #[cfg(unix)]
+    return std::env::temp_dir().join(unique);
+}
+
+/// Does away with what a listener leaves behind: on Unix, a file.
+pub fn clean_up(path: &PathBuf) {
+    #[cfg(unix)]
+    let _ = std::fs::remove_file(path);
+    #[cfg(windows)]
+    let _ = path;
+}
+
+/// Runs `test`, and fails if it isn't over in time.
+pub fn within<T: Send + 'static>(
+    limit: Duration,
+    test: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (done, over) = mpsc::channel::<()>();
+    let runner = thread::spawn(move || {
+        // Dropped at the end, by a panic too.
+        let _done = done;
+        test()
+    });
+    if over.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+        panic!("still running after {limit:?}");
+    }
+    runner.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
+}
+
+/// Whether this is where Windows departs from Unix, for the reason given, which
+/// ARCHITECTURE.md lists.
+pub fn departs(_reason: &str) -> bool {
+    cfg!(windows)
+}
+
+/// A client and the stream that was accepted for it.
+pub fn connection() -> (Stream, Stream) {
+    let path = fresh_path();
+    let listener = Listener::bind(&path).unwrap();
+    let client = Stream::connect(&path).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    clean_up(&path);
+    (client, server)
+}
+
+/// Every way in which two ends can be connected: both ways round, and a pair.
+pub fn connections() -> Vec<(Stream, Stream)> {
+    let (client, server) = connection();
+    let (other_client, other_server) = connection();
+    vec![(client, server), (other_server, other_client), Stream::pair().unwrap()]
+}
+
+/// The byte at a place of a long test text: one that isn't the same anywhere near.
+pub fn byte_at(place: usize) -> u8 {
+    (place.wrapping_mul(0x9E37_79B9) >> 13) as u8
+}
+
+/// Part of the long test text.
+pub fn text(place: usize, len: usize) -> Vec<u8> {
+    (place..place + len).map(byte_at).collect()
+}
+
+/// Random numbers, the same ones each time.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed | 1)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    /// Small and large numbers alike, from 1 to 2 to the power of `bits`.
+    pub fn size(&mut self, bits: u64) -> usize {
+        let bits = self.below(bits + 1);
+        1 + self.below(1 << bits) as usize
+    }
+}
+
+/// Says, past the capture of output, that a test can't tell anything here.
+pub fn skipped(test: &str, reason: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
