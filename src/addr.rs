@@ -152,7 +152,11 @@ impl fmt::Debug for WinPipeSocketAddr {
 
 impl Named {
     fn win32_path(&self) -> String {
-        format!(r"\\{}\pipe\{}", self.host.as_deref().unwrap_or("."), self.name)
+        format!(
+            r"\\{}\pipe\{}",
+            self.host.as_deref().unwrap_or("."),
+            self.name
+        )
     }
 }
 
@@ -175,7 +179,10 @@ fn parse(given: &OsStr) -> Result<Named, String> {
         return Err(r"nothing follows pipe\".into());
     }
     // `\\.\pipe\..\C:\file` is, to Windows, `\\.\C:\file`: a name must not lead out of the pipes.
-    if name.split('\\').any(|component| component == "." || component == "..") {
+    if name
+        .split('\\')
+        .any(|component| component == "." || component == "..")
+    {
         return Err("a component is `.` or `..`, which Windows would fold away".into());
     }
 
@@ -186,7 +193,9 @@ fn parse(given: &OsStr) -> Result<Named, String> {
     };
     let units = named.win32_path().encode_utf16().count();
     if units > LONGEST {
-        return Err(format!("it has {units} UTF-16 units, and Windows takes {LONGEST}"));
+        return Err(format!(
+            "it has {units} UTF-16 units, and Windows takes {LONGEST}"
+        ));
     }
     Ok(named)
 }
@@ -203,7 +212,10 @@ mod tests {
     }
 
     fn win32(path: &str) -> String {
-        WinPipeSocketAddr::from_pathname(path).unwrap().win32_path().unwrap()
+        WinPipeSocketAddr::from_pathname(path)
+            .unwrap()
+            .win32_path()
+            .unwrap()
     }
 
     #[test]
@@ -223,7 +235,10 @@ mod tests {
     fn a_name_may_hold_backslashes_and_any_character() {
         assert_eq!(win32(r"\\.\pipe\LOCAL\x"), r"\\.\pipe\LOCAL\x");
         assert_eq!(win32(r"\\.\pipe\a/b"), r"\\.\pipe\a\b");
-        assert_eq!(win32(r#"\\.\pipe\<>*?|": ü 管 🦀"#), r#"\\.\pipe\<>*?|": ü 管 🦀"#);
+        assert_eq!(
+            win32(r#"\\.\pipe\<>*?|": ü 管 🦀"#),
+            r#"\\.\pipe\<>*?|": ü 管 🦀"#
+        );
         assert_eq!(win32(r"\\.\pipe\x\"), r"\\.\pipe\x\");
         assert_eq!(win32(r"\\.\pipe\..x\y.."), r"\\.\pipe\..x\y..");
     }
@@ -268,10 +283,14 @@ mod tests {
     #[test]
     fn a_path_that_is_not_unicode_is_refused() {
         #[cfg(unix)]
-        let path = <OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\\\\.\\pipe\\\xff").to_owned();
+        let path =
+            <OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\\\\.\\pipe\\\xff").to_owned();
         #[cfg(windows)]
         let path: std::ffi::OsString = std::os::windows::ffi::OsStringExt::from_wide(
-            &r"\\.\pipe\".encode_utf16().chain([0xd800]).collect::<Vec<_>>(),
+            &r"\\.\pipe\"
+                .encode_utf16()
+                .chain([0xd800])
+                .collect::<Vec<_>>(),
         );
         let error = WinPipeSocketAddr::from_pathname(path).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);

@@ -159,7 +159,11 @@ mod tests {
         let long = "x".repeat(300);
         for name in ["", ".", "..", "a/b", r"a\b", "a\0b", "../x", &long] {
             let error = path(name).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name:?}: {error}");
+            assert_eq!(
+                error.kind(),
+                io::ErrorKind::InvalidInput,
+                "{name:?}: {error}"
+            );
         }
     }
 
@@ -173,11 +177,18 @@ mod tests {
         fs::create_dir(&shared).unwrap();
         let folder = private_folder(&shared).unwrap();
         assert_eq!(folder, private_folder(&shared).unwrap());
-        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
 
         let refused = || private_folder(&shared).unwrap_err().kind();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(refused(), io::ErrorKind::PermissionDenied, "others may look into it");
+        assert_eq!(
+            refused(),
+            io::ErrorKind::PermissionDenied,
+            "others may look into it"
+        );
 
         fs::remove_dir(&folder).unwrap();
         let elsewhere = shared.join("elsewhere");

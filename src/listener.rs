@@ -58,17 +58,16 @@ struct Shared {
     control: Control,
     /// What [`WinListener::reject_remote`] asked for.
     reject_remote: AtomicBool,
+    /// What the idle instances do; changed under the lock.
+    rejects_remote: AtomicBool,
     /// Held by the one call that accepts, even while it waits. So it always waits at the instance
     /// that the next client gets; the others wait for the lock, and follow the settings in turn.
     idle: Mutex<Idle>,
 }
 
-/// The instances that no call has accepted a client from, as old as they come: the kernel gives a
-/// client the oldest that listens.
-struct Idle {
-    instances: VecDeque<Pipe>,
-    reject_remote: bool,
-}
+/// The instances that no call has accepted a client from, the oldest first: the kernel gives a client
+/// the oldest that listens.
+type Idle = VecDeque<Pipe>;
 
 impl WinListener {
     /// Makes the pipe of that path. Clients can connect from now on.
@@ -121,12 +120,13 @@ impl WinListener {
             descriptor: Descriptor::current_user_only()?,
             control: Control::new(),
             reject_remote: AtomicBool::new(true),
-            idle: Mutex::new(Idle { instances: VecDeque::new(), reject_remote: true }),
+            rejects_remote: AtomicBool::new(true),
+            idle: Mutex::new(Idle::new()),
         };
         let mut idle = shared.idle();
-        idle.instances.push_back(shared.instance(true, true).map_err(binding)?);
-        while idle.instances.len() < BACKLOG {
-            idle.instances.push_back(shared.instance(false, true).map_err(binding)?);
+        idle.push_back(shared.instance(true).map_err(binding)?);
+        while idle.len() < BACKLOG {
+            idle.push_back(shared.instance(false).map_err(binding)?);
         }
         drop(idle);
         Ok(WinListener(Arc::new(shared)))
@@ -169,10 +169,10 @@ impl WinListener {
                 return Err(aborted());
             }
             shared.follow_reject_remote(&mut idle);
-            let head = match idle.instances.pop_front() {
+            let head = match idle.pop_front() {
                 Some(head) => head,
                 None => shared
-                    .instance(false, idle.reject_remote)
+                    .instance(false)
                     .map_err(|code| code.explain(Doing::Using))?,
             };
             let stop = match head.connect_named_pipe(&mut call) {
@@ -190,14 +190,17 @@ impl WinListener {
                     return Err(code.explain(Doing::Using));
                 }
                 Stop::WouldBlock | Stop::TimedOut => {
-                    idle.instances.push_front(head);
+                    idle.push_front(head);
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                Stop::Recalled => idle.instances.push_front(head),
+                Stop::Recalled => idle.push_front(head),
             }
         };
         let peer = WinPipeSocketAddr::UNNAMED;
-        Ok((WinStream::new(pipe, shared.addr.clone(), peer.clone(), Facts::OWN), peer))
+        Ok((
+            WinStream::new(pipe, shared.addr.clone(), peer.clone(), Facts::OWN),
+            peer,
+        ))
     }
 
     /// Makes a second listener over the same pipe. Both share everything; the pipe is gone when the
@@ -307,10 +310,15 @@ impl WinListener {
     /// ```
     pub fn reject_remote(&self, reject_remote: bool) {
         let shared = &*self.0;
-        shared.reject_remote.store(reject_remote, Ordering::Release);
-        // Whoever waits in `accept` holds the lock.
-        shared.control.recall();
-        shared.follow_reject_remote(&mut shared.idle());
+        shared.reject_remote.store(reject_remote, Ordering::SeqCst);
+        // Whoever waits in `accept` holds the lock: once recalled, that call does it or lets go.
+        while !shared.follows_reject_remote() {
+            shared.control.recall();
+            match shared.idle.try_lock() {
+                Ok(mut idle) => shared.follow_reject_remote(&mut idle),
+                Err(_) => std::thread::yield_now(),
+            }
+        }
     }
 
     /// Ends the listener: `accept` fails from now on, and so do the calls that wait in it, on every
@@ -337,7 +345,7 @@ impl WinListener {
     /// ```
     pub fn shutdown(&self) -> io::Result<()> {
         self.0.control.end();
-        self.0.idle().instances.clear();
+        self.0.idle().clear();
         Ok(())
     }
 }
@@ -349,63 +357,78 @@ impl Shared {
     }
 
     /// Makes an instance, which listens from now on.
-    fn instance(&self, first: bool, reject_remote: bool) -> Result<Pipe, Code> {
+    fn instance(&self, first: bool) -> Result<Pipe, Code> {
         let instance = Instance {
             root: None,
             name: &self.path,
             descriptor: Some(&self.descriptor),
             first,
-            reject_remote,
+            reject_remote: self.rejects_remote.load(Ordering::SeqCst),
             limit: UNLIMITED,
             quota: QUOTA,
         };
         match pipe::create_named_pipe(instance) {
             // All others have gone meanwhile, and the name with them.
-            Err(Code::FILE_NOT_FOUND) if !first => {
-                pipe::create_named_pipe(Instance { first: true, ..instance })
-            }
+            Err(Code::FILE_NOT_FOUND) if !first => pipe::create_named_pipe(Instance {
+                first: true,
+                ..instance
+            }),
             result => result,
         }
     }
 
     /// Makes the backlog whole again. Where that fails, a later `accept` tries again.
     fn refill(&self, idle: &mut Idle) {
-        while idle.instances.len() < BACKLOG {
-            match self.instance(false, idle.reject_remote) {
-                Ok(instance) => idle.instances.push_back(instance),
+        while idle.len() < BACKLOG {
+            match self.instance(false) {
+                Ok(instance) => idle.push_back(instance),
                 Err(_) => break,
             }
         }
     }
 
+    fn follows_reject_remote(&self) -> bool {
+        self.rejects_remote.load(Ordering::SeqCst) == self.reject_remote.load(Ordering::SeqCst)
+    }
+
     /// Makes the instances anew if they are to treat remote clients otherwise, but for those that a
     /// client has connected to already.
     fn follow_reject_remote(&self, idle: &mut Idle) {
-        let reject_remote = self.reject_remote.load(Ordering::Acquire);
-        if idle.reject_remote == reject_remote || self.control.is_ended() {
+        if self.follows_reject_remote() {
             return;
         }
-        idle.reject_remote = reject_remote;
-        let old = std::mem::take(&mut idle.instances);
+        self.rejects_remote
+            .store(self.reject_remote.load(Ordering::SeqCst), Ordering::SeqCst);
+        if self.control.is_ended() {
+            return;
+        }
+        let old = std::mem::take(idle);
         // The new ones come first, so that the name is never free.
         self.refill(idle);
-        let connected = old.into_iter().filter(|pipe| {
-            pipe.local_information().is_ok_and(|information| !information.is_listening)
-        });
-        let connected: Vec<Pipe> = connected.collect();
-        for pipe in connected.into_iter().rev() {
-            idle.instances.push_front(pipe);
-        }
+        let is_connected = |pipe: &Pipe| {
+            pipe.local_information()
+                .is_ok_and(|information| !information.is_listening)
+        };
+        let connected: Idle = old.into_iter().filter(is_connected).collect();
+        connected
+            .into_iter()
+            .rev()
+            .for_each(|pipe| idle.push_front(pipe));
     }
 }
 
 fn aborted() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the listener has been shut down")
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the listener has been shut down",
+    )
 }
 
 impl fmt::Debug for WinListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WinListener").field("local", &self.0.addr).finish()
+        f.debug_struct("WinListener")
+            .field("local", &self.0.addr)
+            .finish()
     }
 }
 

@@ -250,7 +250,10 @@ impl WinStream {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn try_clone(&self) -> io::Result<WinStream> {
-        Ok(WinStream { pipe: self.pipe.duplicate_handle()?, shared: Arc::clone(&self.shared) })
+        Ok(WinStream {
+            pipe: self.pipe.duplicate_handle()?,
+            shared: Arc::clone(&self.shared),
+        })
     }
 
     /// Returns the address of this end: the listener's for an accepted stream, otherwise unnamed.
@@ -571,7 +574,10 @@ impl WinStream {
             local,
             peer,
         };
-        WinStream { pipe, shared: Arc::new(shared) }
+        WinStream {
+            pipe,
+            shared: Arc::new(shared),
+        }
     }
 
     /// What is known of the pipe; asked for at the first use where the handle came from outside.
@@ -584,7 +590,10 @@ impl WinStream {
             Ok(true) => return Err(error::synchronous_handle()),
             Err(code) => return Err(code.explain_handle()),
         }
-        let information = self.pipe.local_information().map_err(Code::explain_handle)?;
+        let information = self
+            .pipe
+            .local_information()
+            .map_err(Code::explain_handle)?;
         let facts = Facts::of(&information);
         // Its former owner may have let it read by byte, or not wait. Where the handle doesn't allow
         // the change, it's used as it is.
@@ -654,7 +663,10 @@ impl WinStream {
 
     /// Sends the mark of the end. It's queued even where the pipe is full.
     fn send_end(&self) -> io::Result<()> {
-        match self.pipe.write_file(&[], &mut Call::new(&self.shared.writing)) {
+        match self
+            .pipe
+            .write_file(&[], &mut Call::new(&self.shared.writing))
+        {
             Err(Stop::Failed(code)) if !code.is_peer_gone() => Err(code.explain(Doing::Using)),
             _ => Ok(()),
         }
@@ -663,7 +675,10 @@ impl WinStream {
 
 impl Facts {
     /// Those of the pipes that this crate makes.
-    pub(crate) const OWN: Facts = Facts { chunk: QUOTA as usize, has_messages: true };
+    pub(crate) const OWN: Facts = Facts {
+        chunk: QUOTA as usize,
+        has_messages: true,
+    };
 
     fn of(information: &LocalInformation) -> Facts {
         Facts {
@@ -754,7 +769,10 @@ impl Write for &WinStream {
             (None, _) => self.write(&[]),
             (Some(only), None) => self.write(only),
             _ => {
-                let total = bufs.iter().map(|buf| buf.len()).fold(0, usize::saturating_add);
+                let total = bufs
+                    .iter()
+                    .map(|buf| buf.len())
+                    .fold(0, usize::saturating_add);
                 self.write_with(total, |done, longest, call| {
                     self.pipe.write_gathered(bufs, done, longest, call)
                 })
@@ -786,8 +804,13 @@ impl Writers {
     /// Lets a call write, unless the writing half is shut down.
     fn enter<'a>(&'a self, stream: &'a WinStream) -> Option<Turn<'a>> {
         let one_more = |count| (count & Self::CLOSED == 0).then_some(count + 1);
-        let entered = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        entered.is_ok().then(|| Turn { writers: self, stream })
+        let entered = self
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        entered.is_ok().then(|| Turn {
+            writers: self,
+            stream,
+        })
     }
 
     /// Lets no further call write.
@@ -808,7 +831,9 @@ struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let before = self.writers.0.fetch_sub(1, Ordering::AcqRel);
-        if before == Writers::CLOSED + 1 && self.stream.facts().is_ok_and(|facts| facts.has_messages) {
+        if before == Writers::CLOSED + 1
+            && self.stream.facts().is_ok_and(|facts| facts.has_messages)
+        {
             // `shutdown` has returned, and with the peer gone there's nobody to tell.
             let _ = self.stream.send_end();
         }
@@ -865,11 +890,21 @@ fn dial(addr: &WinPipeSocketAddr, timeout: Duration, absent: Absent) -> io::Resu
 
 /// Makes a stream of the client's end of a pipe.
 fn client(pipe: Pipe, addr: &WinPipeSocketAddr) -> io::Result<WinStream> {
-    let facts = Facts::of(&pipe.local_information().map_err(|code| code.explain(Doing::Using))?);
+    let facts = Facts::of(
+        &pipe
+            .local_information()
+            .map_err(|code| code.explain(Doing::Using))?,
+    );
     if facts.has_messages {
-        pipe.set_named_pipe_handle_state(true).map_err(|code| code.explain(Doing::Using))?;
+        pipe.set_named_pipe_handle_state(true)
+            .map_err(|code| code.explain(Doing::Using))?;
     }
-    Ok(WinStream::new(pipe, WinPipeSocketAddr::UNNAMED, addr.clone(), facts))
+    Ok(WinStream::new(
+        pipe,
+        WinPipeSocketAddr::UNNAMED,
+        addr.clone(),
+        facts,
+    ))
 }
 
 fn set_timeout(control: &Control, timeout: Option<Duration>) -> io::Result<()> {
@@ -936,7 +971,11 @@ impl IntoRawHandle for WinStream {
 /// settings.
 impl From<OwnedHandle> for WinStream {
     fn from(handle: OwnedHandle) -> WinStream {
-        WinStream::adopt(handle.into(), WinPipeSocketAddr::UNNAMED, WinPipeSocketAddr::UNNAMED)
+        WinStream::adopt(
+            handle.into(),
+            WinPipeSocketAddr::UNNAMED,
+            WinPipeSocketAddr::UNNAMED,
+        )
     }
 }
 

@@ -46,7 +46,12 @@ fn assert_text(mut stream: impl Read, len: usize) {
 
 fn assert_is_text(bytes: &[u8], place: usize) {
     if let Some(at) = (0..bytes.len()).find(|at| bytes[*at] != byte_at(place + at)) {
-        panic!("byte {} is {}, not {}", place + at, bytes[at], byte_at(place + at));
+        panic!(
+            "byte {} is {}, not {}",
+            place + at,
+            bytes[at],
+            byte_at(place + at)
+        );
     }
 }
 
@@ -200,9 +205,15 @@ fn several_threads_accept_on_clones() {
                 })
                 .collect();
             for number in 0..200 {
-                Stream::connect(&path).unwrap().write_all(&[number]).unwrap();
+                Stream::connect(&path)
+                    .unwrap()
+                    .write_all(&[number])
+                    .unwrap();
             }
-            let sum: u32 = servers.into_iter().map(|server| server.join().unwrap()).sum();
+            let sum: u32 = servers
+                .into_iter()
+                .map(|server| server.join().unwrap())
+                .sum();
             assert_eq!(sum, (0..200).sum::<u32>(), "each client was accepted once");
         });
         clean_up(&path);
@@ -280,7 +291,9 @@ fn a_nonblocking_accept_takes_who_is_there_and_waits_for_nobody() {
             let _client = Stream::connect(&path).unwrap();
             let (mut stream, _) = listener.accept().unwrap();
             // The stream is a blocking one.
-            stream.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
+            stream
+                .set_read_timeout(Some(Duration::from_millis(30)))
+                .unwrap();
             let start = Instant::now();
             assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), timed_out());
             assert!(start.elapsed() >= Duration::from_millis(15));
@@ -330,7 +343,11 @@ fn addresses_are_as_std_has_them() {
         assert_eq!(listener.local_addr().unwrap().as_pathname(), Some(&*path));
         assert_eq!(client.peer_addr().unwrap().as_pathname(), Some(&*path));
         assert_eq!(server.local_addr().unwrap().as_pathname(), Some(&*path));
-        for unnamed in [addr, client.local_addr().unwrap(), server.peer_addr().unwrap()] {
+        for unnamed in [
+            addr,
+            client.local_addr().unwrap(),
+            server.peer_addr().unwrap(),
+        ] {
             assert!(unnamed.is_unnamed());
             assert_eq!(unnamed.as_pathname(), None);
             assert_eq!(format!("{unnamed:?}"), "(unnamed)");
@@ -399,7 +416,10 @@ fn bytes_written_before_a_drop_are_read_and_then_the_end() {
             writer.write_all(&text(0, 40_000)).unwrap();
             let start = Instant::now();
             drop(writer);
-            assert!(start.elapsed() < Duration::from_millis(500), "a drop takes no time");
+            assert!(
+                start.elapsed() < Duration::from_millis(500),
+                "a drop takes no time"
+            );
             assert_text(&reader, 40_000);
             assert_end(&reader);
         }
@@ -414,8 +434,14 @@ fn a_drop_with_unread_bytes_takes_no_time_and_breaks_the_peers_writes() {
             let start = Instant::now();
             drop(reader);
             assert!(start.elapsed() < Duration::from_millis(500));
-            assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
-            assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+            assert_eq!(
+                writer.write(b"x").unwrap_err().kind(),
+                ErrorKind::BrokenPipe
+            );
+            assert_eq!(
+                writer.write(b"x").unwrap_err().kind(),
+                ErrorKind::BrokenPipe
+            );
         }
     });
 }
@@ -462,7 +488,10 @@ fn the_peer_sees_the_end_when_the_last_clone_is_dropped() {
             clone.write_all(b"x").unwrap();
             other.read_exact(&mut [0]).unwrap();
             other.set_nonblocking(true).unwrap();
-            assert_eq!(other.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert_eq!(
+                other.read(&mut [0]).unwrap_err().kind(),
+                ErrorKind::WouldBlock
+            );
             other.set_nonblocking(false).unwrap();
             drop(clone);
             assert_end(other);
@@ -522,10 +551,11 @@ fn shutdown_write_reaches_every_reader() {
     within(LIMIT, || {
         for (one, other) in connections() {
             thread::scope(|scope| {
-                let readers: Vec<_> =
-                    (0..4).map(|_| scope.spawn(|| assert_end(&other))).collect();
+                let readers: Vec<_> = (0..4).map(|_| scope.spawn(|| assert_end(&other))).collect();
                 one.shutdown(Shutdown::Write).unwrap();
-                readers.into_iter().for_each(|reader| reader.join().unwrap());
+                readers
+                    .into_iter()
+                    .for_each(|reader| reader.join().unwrap());
             });
         }
     });
@@ -714,7 +744,8 @@ fn the_shortest_and_the_longest_timeouts_work() {
             let start = Instant::now();
             assert_eq!(one.read(&mut [0]).unwrap_err().kind(), timed_out());
             assert!(start.elapsed() < Duration::from_secs(1));
-            one.set_write_timeout(Some(Duration::from_nanos(1))).unwrap();
+            one.set_write_timeout(Some(Duration::from_nanos(1)))
+                .unwrap();
             one.write_all(b"x").unwrap();
             other.write_all(b"x").unwrap();
             one.read_exact(&mut [0]).unwrap();
@@ -736,7 +767,8 @@ fn the_shortest_and_the_longest_timeouts_work() {
 fn a_timed_out_read_takes_nothing() {
     within(LIMIT, || {
         for (mut one, mut other) in connections() {
-            one.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+            one.set_read_timeout(Some(Duration::from_millis(5)))
+                .unwrap();
             for _ in 0..3 {
                 assert_eq!(one.read(&mut [0; 8]).unwrap_err().kind(), timed_out());
             }
@@ -754,7 +786,10 @@ fn nonblocking_reads_and_writes_do_not_wait() {
         for (mut one, mut other) in connections() {
             one.set_nonblocking(true).unwrap();
             for _ in 0..3 {
-                assert_eq!(one.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+                assert_eq!(
+                    one.read(&mut [0]).unwrap_err().kind(),
+                    ErrorKind::WouldBlock
+                );
             }
             other.write_all(b"x").unwrap();
             assert_eq!(one.read(&mut [0; 8]).unwrap(), 1);
@@ -1014,7 +1049,9 @@ fn both_ends_read_and_write_at_once_from_several_threads() {
                         })
                         .collect();
                     scope.spawn(move || {
-                        writers.into_iter().for_each(|writer| writer.join().unwrap());
+                        writers
+                            .into_iter()
+                            .for_each(|writer| writer.join().unwrap());
                         end.shutdown(Shutdown::Write).unwrap();
                     });
                 }
@@ -1030,7 +1067,9 @@ fn both_ends_read_and_write_at_once_from_several_threads() {
                                     if count == 0 {
                                         return counts;
                                     }
-                                    buf[..count].iter().for_each(|b| counts[usize::from(*b)] += 1);
+                                    buf[..count]
+                                        .iter()
+                                        .for_each(|b| counts[usize::from(*b)] += 1);
                                 }
                             })
                         })
@@ -1039,7 +1078,10 @@ fn both_ends_read_and_write_at_once_from_several_threads() {
                         let mut counts = [0; 256];
                         for reader in readers {
                             let part = reader.join().unwrap();
-                            counts.iter_mut().zip(part).for_each(|(sum, count)| *sum += count);
+                            counts
+                                .iter_mut()
+                                .zip(part)
+                                .for_each(|(sum, count)| *sum += count);
                         }
                         let mut expected = [0; 256];
                         for writer in 0..2 {
@@ -1079,14 +1121,22 @@ fn zero_length_reads_and_writes_do_nothing() {
             }
             assert_eq!(other.write(&[]).unwrap(), 0);
             assert_eq!(other.write_vectored(&[]).unwrap(), 0);
-            assert_eq!(other.write_vectored(&[IoSlice::new(&[]), IoSlice::new(&[])]).unwrap(), 0);
+            assert_eq!(
+                other
+                    .write_vectored(&[IoSlice::new(&[]), IoSlice::new(&[])])
+                    .unwrap(),
+                0
+            );
             other.write_all(b"x").unwrap();
             assert_eq!(other.write(&[]).unwrap(), 0);
             assert_eq!(one.read(&mut []).unwrap(), 0);
             assert_eq!(one.read_vectored(&mut []).unwrap(), 0);
             assert_eq!(one.read(&mut [0; 8]).unwrap(), 1);
             one.set_nonblocking(true).unwrap();
-            assert_eq!(one.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert_eq!(
+                one.read(&mut [0]).unwrap_err().kind(),
+                ErrorKind::WouldBlock
+            );
             other.shutdown(Shutdown::Write).unwrap();
             assert_eq!(other.write(&[]).unwrap_err().kind(), ErrorKind::BrokenPipe);
             assert_end(&one);

@@ -117,7 +117,13 @@ impl Code {
     }
 
     fn with(self, kind: io::ErrorKind, advice: &'static str) -> io::Error {
-        io::Error::new(kind, Explained { advice, source: self.into() })
+        io::Error::new(
+            kind,
+            Explained {
+                advice,
+                source: self.into(),
+            },
+        )
     }
 }
 
@@ -197,7 +203,10 @@ mod tests {
                 source.downcast_ref::<io::Error>()?.raw_os_error()
             });
             assert_eq!(number, Some(code as i32), "code {code}");
-            assert!(error.to_string().contains(&format!("(os error {code})")), "{error}");
+            assert!(
+                error.to_string().contains(&format!("(os error {code})")),
+                "{error}"
+            );
         }
     }
 }

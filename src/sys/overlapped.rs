@@ -141,10 +141,15 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     /// Begins a call under `control`.
     pub(crate) fn new(control: &'a Control) -> Call<'a> {
-        Call { control, timeout: None, deadline: None, recalls: None }
+        Call {
+            control,
+            timeout: None,
+            deadline: None,
+            recalls: None,
+        }
     }
 
-    /// Lets calls be recalled only from here on, and not only from when they begin to wait.
+    /// Makes the call heed recalls from now on, and not only from when it begins to wait.
     pub(crate) fn heed_recalls(&mut self) {
         self.recalls = Some(self.control.lock().recalls);
     }
@@ -164,7 +169,9 @@ impl<'a> Call<'a> {
         if self.timeout != Some(state.timeout) {
             self.timeout = Some(state.timeout);
             // A deadline beyond what a clock can hold is none.
-            self.deadline = state.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+            self.deadline = state
+                .timeout
+                .and_then(|timeout| Instant::now().checked_add(timeout));
         }
         drop(state);
 
@@ -207,7 +214,9 @@ impl<'a> Call<'a> {
 /// Rounds up to what the wait functions take. What is too long for them is waited for in parts.
 pub(crate) fn milliseconds(duration: Duration) -> u32 {
     let milliseconds = duration.as_nanos().div_ceil(1_000_000);
-    u32::try_from(milliseconds).unwrap_or(INFINITE).min(INFINITE - 1)
+    u32::try_from(milliseconds)
+        .unwrap_or(INFINITE)
+        .min(INFINITE - 1)
 }
 
 /// An event that is in a control's list.
@@ -363,7 +372,8 @@ impl<'a> Operation<'a> {
         });
 
         if pending {
-            record(format_args!("CancelIoEx({:?}) = {cancelled}", self.handle));
+            let handle = self.handle.as_raw_handle();
+            record(format_args!("CancelIoEx({handle:?}) = {cancelled}"));
             (0..waits).for_each(|_| record(format_args!("WaitForSingleObject({event:?}) = 0")));
         }
     }
@@ -412,7 +422,9 @@ impl Event {
     }
 
     fn as_raw_handle(&self) -> HANDLE {
-        self.0.as_ref().map_or(ptr::null_mut(), AsRawHandle::as_raw_handle)
+        self.0
+            .as_ref()
+            .map_or(ptr::null_mut(), AsRawHandle::as_raw_handle)
     }
 }
 

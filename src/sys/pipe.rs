@@ -10,10 +10,11 @@ use std::ptr;
 use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_CREATE, FILE_MODE_INFORMATION, FILE_NON_DIRECTORY_FILE, FILE_OPEN,
-    FILE_PIPE_CLOSING_STATE, FILE_PIPE_LISTENING_STATE, FILE_PIPE_LOCAL_INFORMATION, FILE_PIPE_MESSAGE_MODE,
-    FILE_PIPE_MESSAGE_TYPE, FILE_PIPE_QUEUE_OPERATION, FILE_PIPE_REJECT_REMOTE_CLIENTS,
-    FILE_PIPE_SERVER_END, FILE_SYNCHRONOUS_IO_ALERT, FILE_SYNCHRONOUS_IO_NONALERT,
-    FileModeInformation, FilePipeLocalInformation, NtOpenFile, NtQueryInformationFile,
+    FILE_PIPE_CLOSING_STATE, FILE_PIPE_LISTENING_STATE, FILE_PIPE_LOCAL_INFORMATION,
+    FILE_PIPE_MESSAGE_MODE, FILE_PIPE_MESSAGE_TYPE, FILE_PIPE_QUEUE_OPERATION,
+    FILE_PIPE_REJECT_REMOTE_CLIENTS, FILE_PIPE_SERVER_END, FILE_SYNCHRONOUS_IO_ALERT,
+    FILE_SYNCHRONOUS_IO_NONALERT, FileModeInformation, FilePipeLocalInformation, NtOpenFile,
+    NtQueryInformationFile,
 };
 use windows_sys::Win32::Foundation::{
     CloseHandle, GENERIC_READ, GENERIC_WRITE, HANDLE, NTSTATUS, OBJ_CASE_INSENSITIVE,
@@ -124,7 +125,10 @@ impl Pipe {
     /// `DuplicateHandle`.
     pub(crate) fn duplicate_handle(&self) -> io::Result<Pipe> {
         let duplicate = self.0.try_clone();
-        trace!("DuplicateHandle({:?}) = {duplicate:?}", self.0.as_raw_handle());
+        trace!(
+            "DuplicateHandle({:?}) = {duplicate:?}",
+            self.0.as_raw_handle()
+        );
         Ok(duplicate?.into())
     }
 
@@ -132,7 +136,11 @@ impl Pipe {
     /// buffer holds. An empty message is 0 bytes. This corresponds to calling `ReadFile`.
     ///
     /// With an empty buffer it waits for data and takes none; but it takes an empty message.
-    pub(crate) fn read_file(&self, buf: &mut [u8], call: &mut Call<'_>) -> Result<Transferred, Stop> {
+    pub(crate) fn read_file(
+        &self,
+        buf: &mut [u8],
+        call: &mut Call<'_>,
+    ) -> Result<Transferred, Stop> {
         self.read_into(buf.as_mut_ptr().cast(), buf.len(), call)
     }
 
@@ -142,7 +150,10 @@ impl Pipe {
         bufs: &mut [io::IoSliceMut<'_>],
         call: &mut Call<'_>,
     ) -> Result<Transferred, Stop> {
-        let room = bufs.iter().map(|buf| buf.len()).fold(0, usize::saturating_add);
+        let room = bufs
+            .iter()
+            .map(|buf| buf.len())
+            .fold(0, usize::saturating_add);
         let mut gathered = [MaybeUninit::<u8>::uninit(); SCRATCH];
         let read = self.read_into(gathered.as_mut_ptr().cast(), room.min(SCRATCH), call)?;
         // SAFETY: the kernel wrote the first `count` bytes, and that is at most what was asked for.
@@ -164,7 +175,13 @@ impl Pipe {
             // `run`, which returns only when the operation is over. The count comes from the
             // OVERLAPPED, so none is asked for here.
             let ok = unsafe {
-                ReadFile(handle, at, len as u32, ptr::null_mut(), operation.overlapped())
+                ReadFile(
+                    handle,
+                    at,
+                    len as u32,
+                    ptr::null_mut(),
+                    operation.overlapped(),
+                )
             };
             let _issued = operation.issued(ok);
             trace!("ReadFile({handle:?}, {len}) = {_issued:?}");
@@ -173,14 +190,17 @@ impl Pipe {
 
     /// Queues one message: all of it, or nothing if it's cancelled while it fits the quota. This
     /// corresponds to calling `WriteFile`.
-    pub(crate) fn write_file(&self, message: &[u8], call: &mut Call<'_>) -> Result<Transferred, Stop> {
+    pub(crate) fn write_file(
+        &self,
+        message: &[u8],
+        call: &mut Call<'_>,
+    ) -> Result<Transferred, Stop> {
         let handle = self.0.as_raw_handle();
         overlapped::run(self.as_handle(), call, |operation| {
             let (at, len) = (message.as_ptr(), message.len() as u32);
             // SAFETY: `message` is borrowed until `run` returns, which it does only when the
             // operation is over.
-            let ok =
-                unsafe { WriteFile(handle, at, len, ptr::null_mut(), operation.overlapped()) };
+            let ok = unsafe { WriteFile(handle, at, len, ptr::null_mut(), operation.overlapped()) };
             let _issued = operation.issued(ok);
             trace!("WriteFile({handle:?}, {len}) = {_issued:?}");
         })
@@ -271,7 +291,11 @@ impl Pipe {
     /// `SetNamedPipeHandleState`.
     pub(crate) fn set_named_pipe_handle_state(&self, by_message: bool) -> Result<(), Code> {
         let handle = self.0.as_raw_handle();
-        let mode = if by_message { PIPE_READMODE_MESSAGE } else { PIPE_READMODE_BYTE } | PIPE_WAIT;
+        let mode = if by_message {
+            PIPE_READMODE_MESSAGE
+        } else {
+            PIPE_READMODE_BYTE
+        } | PIPE_WAIT;
         // SAFETY: `mode` is read before the call returns; the other two settings are left alone.
         let ok = unsafe { SetNamedPipeHandleState(handle, &mode, ptr::null(), ptr::null()) };
         let code = Code::last();
@@ -340,10 +364,15 @@ pub(crate) fn create_file(path: &[u16]) -> Result<Pipe, Code> {
         )
     };
     let code = Code::last();
-    trace!("CreateFileW({:?}) = {handle:?}", String::from_utf16_lossy(path));
+    trace!(
+        "CreateFileW({:?}) = {handle:?}",
+        String::from_utf16_lossy(path)
+    );
     // SAFETY: the call returns a handle that nobody else has, or INVALID_HANDLE_VALUE.
     let handle = unsafe { HandleOrInvalid::from_raw_handle(handle) };
-    OwnedHandle::try_from(handle).map(Pipe::from).map_err(|_| code)
+    OwnedHandle::try_from(handle)
+        .map(Pipe::from)
+        .map_err(|_| code)
 }
 
 /// Waits until an instance of the pipe is listening, at most so many milliseconds (2 or more: the
@@ -364,13 +393,22 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
     let name = unicode_string(instance.name);
     let attributes = OBJECT_ATTRIBUTES {
         Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
-        RootDirectory: instance.root.map_or(ptr::null_mut(), |root| root.as_raw_handle()),
+        RootDirectory: instance
+            .root
+            .map_or(ptr::null_mut(), |root| root.as_raw_handle()),
         ObjectName: &name,
         Attributes: OBJ_CASE_INSENSITIVE,
-        SecurityDescriptor: instance.descriptor.map_or(ptr::null(), Descriptor::as_ptr).cast(),
+        SecurityDescriptor: instance
+            .descriptor
+            .map_or(ptr::null(), Descriptor::as_ptr)
+            .cast(),
         SecurityQualityOfService: ptr::null(),
     };
-    let remote = if instance.reject_remote { FILE_PIPE_REJECT_REMOTE_CLIENTS } else { 0 };
+    let remote = if instance.reject_remote {
+        FILE_PIPE_REJECT_REMOTE_CLIENTS
+    } else {
+        0
+    };
     // Relative, in units of 100 ns: what CreateNamedPipeW takes for a client that asks for "the
     // server's time" to wait.
     let default_timeout: i64 = -50 * 10_000;
@@ -386,7 +424,11 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
             &attributes,
             &mut block,
             FILE_SHARE_READ | FILE_SHARE_WRITE,
-            if instance.first { FILE_CREATE } else { FILE_OPEN },
+            if instance.first {
+                FILE_CREATE
+            } else {
+                FILE_OPEN
+            },
             0,
             FILE_PIPE_MESSAGE_TYPE | remote,
             FILE_PIPE_MESSAGE_MODE,
@@ -410,14 +452,24 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
 /// Opens the device that all pipes belong to. This corresponds to calling `NtOpenFile`.
 pub(crate) fn open_device() -> Result<OwnedHandle, Code> {
     let path: Vec<u16> = r"\??\pipe\".encode_utf16().collect();
-    nt_open_file(None, &path, GENERIC_READ | SYNCHRONIZE, FILE_SYNCHRONOUS_IO_NONALERT)
+    nt_open_file(
+        None,
+        &path,
+        GENERIC_READ | SYNCHRONIZE,
+        FILE_SYNCHRONOUS_IO_NONALERT,
+    )
 }
 
 /// Opens the client's end of an instance, by the handle of the server's end. This corresponds to
 /// calling `NtOpenFile`.
 pub(crate) fn open_peer(server: &Pipe) -> Result<Pipe, Code> {
-    nt_open_file(Some(server.as_handle()), &[], CLIENT_ACCESS, FILE_NON_DIRECTORY_FILE)
-        .map(Pipe::from)
+    nt_open_file(
+        Some(server.as_handle()),
+        &[],
+        CLIENT_ACCESS,
+        FILE_NON_DIRECTORY_FILE,
+    )
+    .map(Pipe::from)
 }
 
 fn nt_open_file(
@@ -448,7 +500,10 @@ fn nt_open_file(
     // SAFETY: all that is pointed to is borrowed or on this stack until the call returns.
     let status =
         unsafe { NtOpenFile(&mut handle, access, &attributes, &mut block, share, options) };
-    trace!("NtOpenFile({:?}) = {status:#x}, {handle:?}", String::from_utf16_lossy(name));
+    trace!(
+        "NtOpenFile({:?}) = {status:#x}, {handle:?}",
+        String::from_utf16_lossy(name)
+    );
     succeed(status)?;
     // SAFETY: the call has just made the handle, and nobody else has it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
@@ -485,11 +540,19 @@ pub(crate) fn wide(path: &str) -> Vec<u16> {
 fn unicode_string(name: &[u16]) -> UNICODE_STRING {
     // A name is at most 256 units, so its bytes fit.
     let bytes = size_of_val(name) as u16;
-    UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: name.as_ptr().cast_mut() }
+    UNICODE_STRING {
+        Length: bytes,
+        MaximumLength: bytes,
+        Buffer: name.as_ptr().cast_mut(),
+    }
 }
 
 fn succeed(status: NTSTATUS) -> Result<(), Code> {
-    if status >= 0 { Ok(()) } else { Err(Code::of_status(status)) }
+    if status >= 0 {
+        Ok(())
+    } else {
+        Err(Code::of_status(status))
+    }
 }
 
 // The one call that windows-sys doesn't declare.

@@ -51,7 +51,11 @@ impl Descriptor {
         };
         let code = Code::last();
         trace!("ConvertStringSecurityDescriptorToSecurityDescriptorW({sddl:?}) = {ok}");
-        if ok == 0 { Err(code.into()) } else { Ok(Descriptor(descriptor)) }
+        if ok == 0 {
+            Err(code.into())
+        } else {
+            Ok(Descriptor(descriptor))
+        }
     }
 
     pub(crate) fn as_ptr(&self) -> *const core::ffi::c_void {

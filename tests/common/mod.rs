@@ -17,7 +17,11 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// A path that nobody else uses.
 pub fn fresh_path() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let unique = format!("winpipe-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let unique = format!(
+        "winpipe-{}-{}",
+        process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
     #[cfg(windows)]
     return PathBuf::from(format!(r"\\.\pipe\{unique}"));
     #[cfg(unix)]
@@ -33,10 +37,7 @@ pub fn clean_up(path: &PathBuf) {
 }
 
 /// Runs `test`, and fails if it isn't over in time.
-pub fn within<T: Send + 'static>(
-    limit: Duration,
-    test: impl FnOnce() -> T + Send + 'static,
-) -> T {
+pub fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, over) = mpsc::channel::<()>();
     let runner = thread::spawn(move || {
         // Dropped at the end, by a panic too.
@@ -46,7 +47,9 @@ pub fn within<T: Send + 'static>(
     if over.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
         panic!("still running after {limit:?}");
     }
-    runner.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
+    runner
+        .join()
+        .unwrap_or_else(|cause| panic::resume_unwind(cause))
 }
 
 /// Whether this is where Windows departs from Unix, for the reason given, which
@@ -69,7 +72,11 @@ pub fn connection() -> (Stream, Stream) {
 pub fn connections() -> Vec<(Stream, Stream)> {
     let (client, server) = connection();
     let (other_client, other_server) = connection();
-    vec![(client, server), (other_server, other_client), Stream::pair().unwrap()]
+    vec![
+        (client, server),
+        (other_server, other_client),
+        Stream::pair().unwrap(),
+    ]
 }
 
 /// The byte at a place of a long test text: one that isn't the same anywhere near.
@@ -107,4 +114,37 @@ impl Random {
 /// Says, past the capture of output, that a test can't tell anything here.
 pub fn skipped(test: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// The Wine that this runs under, if any: its version, such as `8.0`.
+#[cfg(windows)]
+pub fn wine() -> Option<String> {
+    use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
+
+    // SAFETY: both names end with a NUL, and ntdll is in every process for as long as it runs.
+    let found = unsafe {
+        GetProcAddress(
+            GetModuleHandleA(c"ntdll.dll".as_ptr().cast()),
+            c"wine_get_version".as_ptr().cast(),
+        )
+    }?;
+    // SAFETY: Wine exports it as a function without arguments that returns a constant string.
+    unsafe {
+        let version: unsafe extern "C" fn() -> *const std::ffi::c_char = std::mem::transmute(found);
+        Some(
+            std::ffi::CStr::from_ptr(version())
+                .to_string_lossy()
+                .into_owned(),
+        )
+    }
+}
+
+/// Whether a test can't tell anything here because Wine hides what it's about. Says so, visibly.
+#[cfg(windows)]
+pub fn skips_under_wine(test: &str, hides: impl Fn(&str) -> bool, reason: &str) -> bool {
+    let Some(version) = wine().filter(|version| hides(version)) else {
+        return false;
+    };
+    skipped(test, &format!("Wine {version}: {reason}"));
+    true
 }
