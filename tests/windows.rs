@@ -548,7 +548,7 @@ fn nonblocking_on_one_clone_ends_what_waits_on_another() {
                     scope.spawn(move || peeker.peek(&mut [0]).map(|_| ())),
                     scope.spawn(move || {
                         loop {
-                            (&writer).write(&[0; 50_000])?;
+                            (&writer).write_all(&[0; 50_000])?;
                         }
                     }),
                 ];
@@ -1432,16 +1432,26 @@ fn an_empty_message_between_others_is_swallowed_by_a_reader_by_byte() {
 
 // The predecessor
 
+/// The examples of winpipe 0.1.1's README, to the letter, but that they are `pub`.
+#[allow(
+    clippy::unused_io_amount,
+    clippy::unused_unit,
+    reason = "they are as they are"
+)]
+#[rustfmt::skip]
 mod as_in_0_1 {
-    //! The two examples of winpipe 0.1.1's README, unchanged but that the server stops after one
-    //! client and both say what they received.
+    pub mod server {
+use winpipe::WinListener;
+use std::io;
 
-    use std::io;
-    use std::io::{Read, Write};
-    use std::time::Duration;
-    use winpipe::{WinListener, WinStream};
+use std::io::{Read, Write};
 
-    pub fn listen_for_pipes(listener: &WinListener) -> io::Result<Vec<u8>> {
+use std::time::Duration;
+
+pub fn listen_for_pipes() -> io::Result<()>{
+    let listener = WinListener::bind("\\\\.\\pipe\\my_pipe_is_cool")?;
+
+    loop {
         let (mut stream, _addr) = listener.accept()?;
         stream.set_write_timeout(Some(Duration::from_millis(5000)))?;
         stream.set_read_timeout(Some(Duration::from_millis(5000)))?;
@@ -1449,28 +1459,48 @@ mod as_in_0_1 {
         stream.write("Hello World".as_bytes())?;
         let mut buffer = vec![0u8; 64];
         let received = stream.read(buffer.as_mut_slice())?;
-        Ok(buffer[..received].to_vec())
+        println!("Received {:?}", &buffer[..received])
+        //DROPPING Closes the pipe
     }
+}
+    }
+    pub mod client {
+use winpipe::WinStream;
+use std::io;
 
-    pub fn connect_pipe() -> io::Result<Vec<u8>> {
-        let mut stream = WinStream::connect("\\\\.\\pipe\\my_pipe_is_cool")?;
+use std::io::{Read, Write};
 
-        stream.set_write_timeout(Some(Duration::from_millis(5000)))?;
-        stream.set_read_timeout(Some(Duration::from_millis(5000)))?;
+use std::time::Duration;
 
-        stream.write("Hello World".as_bytes())?;
-        let mut buffer = vec![0u8; 64];
-        let received = stream.read(buffer.as_mut_slice())?;
-        Ok(buffer[..received].to_vec())
+pub fn connect_pipe() -> io::Result<()>{
+    let mut stream = WinStream::connect("\\\\.\\pipe\\my_pipe_is_cool")?;
+
+    stream.set_write_timeout(Some(Duration::from_millis(5000)))?;
+    stream.set_read_timeout(Some(Duration::from_millis(5000)))?;
+
+    stream.write("Hello World".as_bytes())?;
+    let mut buffer = vec![0u8; 64];
+    let received = stream.read(buffer.as_mut_slice())?;
+    println!("Received {:?}", &buffer[..received]);
+    //DROPPING Closes the pipe
+    Ok(())
+}
     }
 }
 
 #[test]
-fn the_examples_of_0_1_run() {
+fn the_examples_of_0_1_run_unchanged() {
     within(LIMIT, || {
-        let listener = WinListener::bind("\\\\.\\pipe\\my_pipe_is_cool").unwrap();
-        let server = thread::spawn(move || as_in_0_1::listen_for_pipes(&listener));
-        assert_eq!(as_in_0_1::connect_pipe().unwrap(), b"Hello World");
-        assert_eq!(server.join().unwrap().unwrap(), b"Hello World");
+        // The server serves for ever: it ends with the process.
+        thread::spawn(as_in_0_1::server::listen_for_pipes);
+        let patience = WinStream::connect_with_timeout(r"\\.\pipe\my_pipe_is_cool", LIMIT).unwrap();
+        let mut greeting = [0; 11];
+        (&patience).read_exact(&mut greeting).unwrap();
+        assert_eq!(&greeting, b"Hello World");
+        (&patience).write_all(b"x").unwrap();
+        drop(patience);
+        for _ in 0..3 {
+            as_in_0_1::client::connect_pipe().unwrap();
+        }
     });
 }

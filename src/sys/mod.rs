@@ -31,3 +31,17 @@ macro_rules! trace {
 }
 #[cfg(windows)]
 use trace;
+
+/// Prints a text as the wide calls take it, without memory of its own.
+#[cfg(all(windows, feature = "log"))]
+struct Wide<'a>(&'a [u16]);
+
+#[cfg(all(windows, feature = "log"))]
+impl std::fmt::Display for Wide<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use std::fmt::Write;
+        let units = self.0.iter().copied().take_while(|&unit| unit != 0);
+        char::decode_utf16(units)
+            .try_for_each(|char| f.write_char(char.unwrap_or(char::REPLACEMENT_CHARACTER)))
+    }
+}

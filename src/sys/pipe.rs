@@ -364,10 +364,7 @@ pub(crate) fn create_file(path: &[u16]) -> Result<Pipe, Code> {
         )
     };
     let code = Code::last();
-    trace!(
-        "CreateFileW({:?}) = {handle:?}",
-        String::from_utf16_lossy(path)
-    );
+    trace!("CreateFileW({}) = {handle:?}", super::Wide(path));
     // SAFETY: the call returns a handle that nobody else has, or INVALID_HANDLE_VALUE.
     let handle = unsafe { HandleOrInvalid::from_raw_handle(handle) };
     OwnedHandle::try_from(handle)
@@ -440,8 +437,8 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
         )
     };
     trace!(
-        "NtCreateNamedPipeFile({:?}, first: {}) = {status:#x}, {handle:?}",
-        String::from_utf16_lossy(instance.name),
+        "NtCreateNamedPipeFile({}, first: {}) = {status:#x}, {handle:?}",
+        super::Wide(instance.name),
         instance.first
     );
     succeed(status)?;
@@ -501,8 +498,8 @@ fn nt_open_file(
     let status =
         unsafe { NtOpenFile(&mut handle, access, &attributes, &mut block, share, options) };
     trace!(
-        "NtOpenFile({:?}) = {status:#x}, {handle:?}",
-        String::from_utf16_lossy(name)
+        "NtOpenFile({}) = {status:#x}, {handle:?}",
+        super::Wide(name)
     );
     succeed(status)?;
     // SAFETY: the call has just made the handle, and nobody else has it.

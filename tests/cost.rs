@@ -1,0 +1,481 @@
+//! What a call costs: system calls, kernel handles, allocations. Counted, not timed.
+
+#![cfg(all(windows, feature = "log"))]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, RefCell};
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::Command;
+use std::sync::Once;
+use std::thread;
+use std::time::Duration;
+
+use common::{LIMIT, connection, connections, fresh_path, within};
+use windows_sys::Wdk::System::SystemInformation::NtQuerySystemInformation;
+use windows_sys::Win32::Foundation::STATUS_INFO_LENGTH_MISMATCH;
+use winpipe::{WinListener, WinStream};
+
+// Allocations, counted for each thread
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+}
+
+// SAFETY: all is passed on to the system's allocator as it comes.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size() as isize));
+        // SAFETY: the caller keeps the contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() - layout.size() as isize));
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often this thread allocated during `call`.
+fn allocations<T>(call: impl FnOnce() -> T) -> (usize, T) {
+    let before = ALLOCATIONS.with(Cell::get);
+    let result = call();
+    (ALLOCATIONS.with(Cell::get) - before, result)
+}
+
+/// `SystemExtendedHandleInformation`: `GetProcessHandleCount` would do, but Wine 8 lacks it.
+const SYSTEM_EXTENDED_HANDLES: i32 = 64;
+
+// Records of system calls, for each thread
+
+struct Records;
+
+thread_local! {
+    static CALLS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    /// What the logger does with the next record that contains this.
+    static PANIC_AT: Cell<Option<&'static str>> = const { Cell::new(None) };
+    static DURING: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+impl log::Log for Records {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let recording = CALLS.with_borrow_mut(|calls| {
+            let calls = calls.as_mut()?;
+            calls.push(record.args().to_string());
+            Some(())
+        });
+        if recording.is_some() {
+            assert_eq!(record.level(), log::Level::Trace);
+            assert_eq!(record.target(), "winpipe");
+        }
+        if PANIC_AT
+            .get()
+            .is_some_and(|part| record.args().to_string().contains(part))
+        {
+            PANIC_AT.set(None);
+            panic!("the logger panics");
+        }
+        if let Some(action) = DURING.take() {
+            action();
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn listen_to_records() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Records).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+}
+
+/// The names of the system calls that `call` makes on this thread.
+fn calls<T>(call: impl FnOnce() -> T) -> (Vec<String>, T) {
+    listen_to_records();
+    CALLS.set(Some(Vec::new()));
+    let result = call();
+    let records = CALLS.take().unwrap();
+    let name = |record: &String| record.split('(').next().unwrap_or_default().to_owned();
+    (records.iter().map(name).collect(), result)
+}
+
+/// Lets this thread make the event that it keeps, which is no call's own cost.
+fn warm_up() {
+    let (one, _other) = WinStream::pair().unwrap();
+    one.set_nonblocking(true).unwrap();
+    (&one).read(&mut [0]).unwrap_err();
+}
+
+#[test]
+fn an_immediate_read_or_write_is_one_system_call() {
+    within(LIMIT, || {
+        warm_up();
+        for (mut one, mut other) in connections() {
+            let mut buf = [0; 8];
+            for _ in 0..3 {
+                assert_eq!(calls(|| one.write(b"hello").unwrap()).0, ["WriteFile"]);
+                assert_eq!(calls(|| other.peek(&mut buf).unwrap()).0, ["PeekNamedPipe"]);
+                assert_eq!(calls(|| other.read(&mut buf).unwrap()).0, ["ReadFile"]);
+            }
+            one.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+            other
+                .set_read_timeout(Some(Duration::from_secs(1)))
+                .unwrap();
+            assert_eq!(calls(|| one.write(&[0; 65_536]).unwrap()).0, ["WriteFile"]);
+            assert_eq!(
+                calls(|| other.read(&mut [0; 65_536]).unwrap()).0,
+                ["ReadFile"]
+            );
+        }
+    });
+}
+
+#[test]
+fn a_vectored_read_or_write_is_one_system_call() {
+    within(LIMIT, || {
+        warm_up();
+        for (mut one, mut other) in connections() {
+            let bufs = [
+                IoSlice::new(&[1; 3]),
+                IoSlice::new(&[2; 60_000]),
+                IoSlice::new(&[3; 9]),
+            ];
+            let (names, count) = calls(|| one.write_vectored(&bufs).unwrap());
+            assert_eq!((names, count), (vec!["WriteFile".into()], 60_012));
+
+            let (mut a, mut b) = ([0; 10_000], [0; 60_000]);
+            let mut bufs = [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)];
+            let (names, count) = calls(|| other.read_vectored(&mut bufs).unwrap());
+            assert_eq!((names, count), (vec!["ReadFile".into()], 60_012));
+        }
+    });
+}
+
+#[test]
+fn a_long_write_is_one_system_call_for_64_kib() {
+    within(LIMIT, || {
+        warm_up();
+        let (mut one, other) = connection();
+        thread::scope(|scope| {
+            scope.spawn(|| std::io::copy(&mut &other, &mut std::io::sink()).unwrap());
+            let (names, count) = calls(|| one.write(&[0; 1 << 20]).unwrap());
+            assert_eq!(count, 1 << 20);
+            assert_eq!(names.iter().filter(|name| *name == "WriteFile").count(), 16);
+            assert!(
+                names
+                    .iter()
+                    .all(|name| name == "WriteFile" || name.starts_with("Wait"))
+            );
+            drop(one);
+        });
+    });
+}
+
+#[test]
+fn a_waiting_read_or_write_is_two_system_calls() {
+    within(LIMIT, || {
+        let (mut one, mut other) = connection();
+        thread::scope(|scope| {
+            // It reads once before, so that it has its event; then it waits.
+            one.write_all(b"x").unwrap();
+            let reader = scope.spawn(move || {
+                other.read_exact(&mut [0]).unwrap();
+                let read = calls(|| other.read(&mut [0; 8]).unwrap());
+                (read, other)
+            });
+            thread::sleep(Duration::from_millis(100));
+            one.write_all(b"hello").unwrap();
+            let ((names, count), mut other) = reader.join().unwrap();
+            assert_eq!(count, 5);
+            assert_eq!(names, ["ReadFile", "WaitForSingleObject"]);
+
+            let writer = scope.spawn(move || {
+                one.write_all(&[0; 65_536]).unwrap();
+                calls(|| one.write(&[0; 65_536]).unwrap())
+            });
+            thread::sleep(Duration::from_millis(100));
+            other.read_exact(&mut [0; 131_072]).unwrap();
+            assert_eq!(
+                writer.join().unwrap().0,
+                ["WriteFile", "WaitForSingleObject"]
+            );
+        });
+    });
+}
+
+#[test]
+fn a_timed_out_read_or_write_is_at_most_four_system_calls() {
+    within(LIMIT, || {
+        warm_up();
+        let (mut one, _other) = connection();
+        one.set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+        one.set_write_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+        one.write_all(&[0; 65_536]).unwrap();
+        // Windows may end a wait a tick early, and then there's one more: not each time.
+        let fewest = |call: &mut dyn FnMut() -> ErrorKind| {
+            let tries = (0..5).map(|_| {
+                let (names, kind) = calls(&mut *call);
+                assert_eq!(kind, ErrorKind::TimedOut);
+                names
+            });
+            tries.min_by_key(Vec::len).unwrap()
+        };
+        // The cancelled call's completion is waited for only where it isn't there at once.
+        let read = fewest(&mut || one.read(&mut [0]).unwrap_err().kind());
+        assert_eq!(read[..3], ["ReadFile", "WaitForSingleObject", "CancelIoEx"]);
+        assert!(read.len() <= 4 && read[3..].iter().all(|name| name == "WaitForSingleObject"));
+        let write = fewest(&mut || one.write(b"x").unwrap_err().kind());
+        assert_eq!(
+            write[..3],
+            ["WriteFile", "WaitForSingleObject", "CancelIoEx"]
+        );
+        assert!(write.len() <= 4 && write[3..].iter().all(|name| name == "WaitForSingleObject"));
+
+        one.set_nonblocking(true).unwrap();
+        let (names, _) = calls(|| one.read(&mut [0]).unwrap_err());
+        assert_eq!(names[..2], ["ReadFile", "CancelIoEx"]);
+        assert!(names.len() <= 3, "{names:?}");
+    });
+}
+
+#[test]
+fn connecting_accepting_and_dropping_are_few_system_calls() {
+    within(LIMIT, || {
+        warm_up();
+        let path = fresh_path();
+        let listener = WinListener::bind(&path).unwrap();
+        let (names, client) = calls(|| WinStream::connect(&path).unwrap());
+        assert_eq!(
+            names,
+            [
+                "CreateFileW",
+                "NtQueryInformationFile",
+                "SetNamedPipeHandleState"
+            ]
+        );
+        let (names, (server, _)) = calls(|| listener.accept().unwrap());
+        assert_eq!(names, ["ConnectNamedPipe", "NtCreateNamedPipeFile"]);
+        assert_eq!(
+            calls(|| client.shutdown(Shutdown::Write).unwrap()).0,
+            ["WriteFile"]
+        );
+        assert_eq!(
+            calls(|| client.shutdown(Shutdown::Both).unwrap()).0,
+            [""; 0]
+        );
+        assert_eq!(calls(|| server.try_clone().unwrap()).0, ["DuplicateHandle"]);
+        for stream in [client, server] {
+            assert_eq!(calls(|| drop(stream)).0, ["CloseHandle"]);
+        }
+    });
+}
+
+#[test]
+fn a_wake_up_is_one_system_call_and_logged() {
+    within(LIMIT, || {
+        let (one, _other) = connection();
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| (&one).read(&mut [0]).unwrap());
+            thread::sleep(Duration::from_millis(100));
+            assert_eq!(
+                calls(|| one.shutdown(Shutdown::Read).unwrap()).0,
+                ["SetEvent"]
+            );
+            assert_eq!(reader.join().unwrap(), 0);
+        });
+    });
+}
+
+#[test]
+fn no_call_allocates() {
+    within(LIMIT, || {
+        warm_up();
+        for (mut one, mut other) in connections() {
+            let mut buf = [0; 8];
+            one.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+            let (count, ()) = allocations(|| {
+                one.write_all(b"hello").unwrap();
+                other.peek(&mut buf).unwrap();
+                other.read_exact(&mut buf[..5]).unwrap();
+                let bufs = [IoSlice::new(b"hel"), IoSlice::new(b"lo")];
+                assert_eq!(one.write_vectored(&bufs).unwrap(), 5);
+                let (mut a, mut b) = ([0; 2], [0; 8]);
+                let mut bufs = [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)];
+                assert_eq!(other.read_vectored(&mut bufs).unwrap(), 5);
+                // Ones that wait and time out, and that would block.
+                one.set_read_timeout(Some(Duration::from_millis(1)))
+                    .unwrap();
+                one.read(&mut buf).unwrap_err();
+                one.peek(&mut buf).unwrap_err();
+                one.set_nonblocking(true).unwrap();
+                one.read(&mut buf).unwrap_err();
+                while one.write(&[0; 30_000]).is_ok() {}
+                one.set_nonblocking(false).unwrap();
+            });
+            assert_eq!(count, 0);
+        }
+    });
+}
+
+#[test]
+fn an_open_stream_takes_half_a_kib_of_heap_at_most() {
+    within(LIMIT, || {
+        let path = fresh_path();
+        let listener = WinListener::bind(&path).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let held = |open: &dyn Fn() -> WinStream| {
+            let before = BYTES.get();
+            let stream = open();
+            let bytes = BYTES.get() - before;
+            assert!(bytes <= 512, "{bytes} bytes");
+            stream
+        };
+        let _client = held(&|| WinStream::connect_addr(&addr).unwrap());
+        let _server = held(&|| listener.accept().unwrap().0);
+        assert!(size_of::<WinStream>() <= 16);
+    });
+}
+
+#[test]
+fn a_logger_may_panic_while_a_call_is_pending() {
+    within(LIMIT, || {
+        listen_to_records();
+        for (mut one, mut other) in connections() {
+            for at in ["ReadFile", "WaitForSingleObject", "CancelIoEx"] {
+                one.set_read_timeout(Some(Duration::from_millis(5)))
+                    .unwrap();
+                PANIC_AT.set(Some(at));
+                let mut buf = [0; 8];
+                let read = panic::catch_unwind(AssertUnwindSafe(|| one.read(&mut buf)));
+                assert!(read.is_err(), "no panic at {at}");
+                // The kernel has let go of the buffer: what comes now isn't written there.
+                other.write_all(b"hello").unwrap();
+                assert_eq!(buf, [0; 8]);
+                assert_eq!(one.read(&mut buf).unwrap(), 5);
+            }
+            one.shutdown(Shutdown::Both).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_logger_may_use_streams_of_its_own() {
+    within(LIMIT, || {
+        listen_to_records();
+        for (mut one, mut other) in connections() {
+            let (log, mut copy) = WinStream::pair().unwrap();
+            log.set_read_timeout(Some(Duration::from_millis(1)))
+                .unwrap();
+            // During the record of the pending read, on the same thread.
+            DURING.set(Some(Box::new(move || {
+                (&log).read(&mut [0]).unwrap_err();
+                (&log).write_all(b"a record").unwrap();
+            })));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    copy.read_exact(&mut [0; 8]).unwrap();
+                    other.write_all(b"x").unwrap();
+                });
+                assert_eq!(one.read(&mut [0; 8]).unwrap(), 1);
+            });
+        }
+    });
+}
+
+/// How many handles this process has.
+fn handles() -> usize {
+    let mut list = vec![0_usize; 1 << 16];
+    loop {
+        let mut len = 0;
+        // SAFETY: `list` has room for as many bytes as is said, and is aligned as the entries are.
+        let status = unsafe {
+            let room = size_of_val(&list[..]) as u32;
+            NtQuerySystemInformation(
+                SYSTEM_EXTENDED_HANDLES,
+                list.as_mut_ptr().cast(),
+                room,
+                &mut len,
+            )
+        };
+        match status {
+            0 => break,
+            STATUS_INFO_LENGTH_MISMATCH => list.resize(list.len() * 2, 0),
+            status => panic!("{status:#x}"),
+        }
+    }
+    // The number of entries, a reserved word, then entries: an object, a process, a handle, …
+    const WORDS: usize = (3 * size_of::<usize>() + 16) / size_of::<usize>();
+    let this = std::process::id() as usize;
+    list[2..]
+        .chunks(WORDS)
+        .take(list[0])
+        .filter(|entry| entry[1] == this)
+        .count()
+}
+
+/// Counts handles in a process of its own, where no other test makes any.
+#[test]
+fn a_stream_is_one_kernel_handle_and_a_listener_its_backlog() {
+    const NAME: &str = "a_stream_is_one_kernel_handle_and_a_listener_its_backlog";
+    if std::env::var_os("WINPIPE_TEST_ALONE").is_none() {
+        let output = within(LIMIT, || {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", NAME])
+                .env("WINPIPE_TEST_ALONE", "1")
+                .output()
+                .unwrap()
+        });
+        assert!(
+            output.status.success(),
+            "in a process of its own: {output:?}"
+        );
+        return;
+    }
+    warm_up();
+    let before = handles();
+    let path = fresh_path();
+    let listener = WinListener::bind(&path).unwrap();
+    assert!(
+        handles() - before <= 17,
+        "{} for a listener",
+        handles() - before
+    );
+
+    let before = handles();
+    let mut streams = Vec::new();
+    for _ in 0..50 {
+        streams.push(WinStream::connect(&path).unwrap());
+        streams.push(listener.accept().unwrap().0);
+    }
+    assert_eq!(handles() - before, 100);
+    for stream in &streams {
+        stream
+            .set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+        let error = (&*stream).read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+    assert_eq!(handles() - before, 100, "no call leaves a handle behind");
+    drop(streams);
+    assert_eq!(handles(), before);
+    drop(listener);
+}
