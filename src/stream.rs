@@ -890,14 +890,17 @@ fn dial(addr: &WinPipeSocketAddr, timeout: Duration, absent: Absent) -> io::Resu
 
 /// Makes a stream of the client's end of a pipe.
 fn client(pipe: Pipe, addr: &WinPipeSocketAddr) -> io::Result<WinStream> {
-    let facts = Facts::of(
-        &pipe
-            .local_information()
-            .map_err(|code| code.explain(Doing::Using))?,
-    );
+    // A server that has answered and gone already is no error: its answer is there to be read.
+    let facts = match pipe.local_information() {
+        Ok(information) => Facts::of(&information),
+        Err(code) if code.is_peer_gone() => Facts::OWN,
+        Err(code) => return Err(code.explain(Doing::Using)),
+    };
     if facts.has_messages {
-        pipe.set_named_pipe_handle_state(true)
-            .map_err(|code| code.explain(Doing::Using))?;
+        match pipe.set_named_pipe_handle_state(true) {
+            Err(code) if !code.is_peer_gone() => return Err(code.explain(Doing::Using)),
+            _ => {}
+        }
     }
     Ok(WinStream::new(
         pipe,
