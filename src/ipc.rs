@@ -93,7 +93,7 @@ fn invalid(message: String) -> io::Error {
 
 #[cfg(windows)]
 fn place(name: &str) -> io::Result<PathBuf> {
-    let sid = crate::sys::security::current_user_sid()?;
+    let sid = crate::Sid::current_user()?;
     let path = PathBuf::from(format!(r"\\.\pipe\{name}-{sid}"));
     SocketAddr::from_pathname(&path)?;
     Ok(path)

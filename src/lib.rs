@@ -32,12 +32,30 @@ pub use addr::WinPipeSocketAddr;
 #[cfg(windows)]
 pub use listener::{WinIncoming, WinListener};
 #[cfg(windows)]
+pub use options::{ConnectOptions, ListenOptions};
+#[cfg(windows)]
+pub use peer::Impersonated;
+#[cfg(windows)]
+pub use pipes::{Pipes, pipes};
+#[cfg(windows)]
+pub use security::{Access, Impersonation, Integrity, Learnt, PeerCred, Server, Sid};
+#[cfg(windows)]
 pub use stream::WinStream;
 
 mod addr;
+#[cfg(windows)]
+mod handoff;
 pub mod ipc;
 #[cfg(windows)]
 mod listener;
+#[cfg(windows)]
+mod options;
+#[cfg(windows)]
+mod peer;
+#[cfg(windows)]
+mod pipes;
+#[cfg(windows)]
+mod security;
 #[cfg(windows)]
 mod stream;
 mod sys;

@@ -8,18 +8,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::stream::{Facts, QUOTA};
+use crate::options::Sizes;
+use crate::security::invalid;
+use crate::stream::Facts;
 use crate::sys::error::{Code, Doing};
 use crate::sys::overlapped::{Call, Control, Stop};
 use crate::sys::pipe::{self, Instance, Pipe};
-use crate::sys::security::Descriptor;
-use crate::{WinPipeSocketAddr, WinStream};
-
-/// How many clients can connect, write and leave before anybody accepts them.
-const BACKLOG: usize = 16;
-
-/// `nMaxInstances` as the kernel takes it: as many as there is memory for.
-const UNLIMITED: u32 = u32::MAX;
+use crate::sys::security::{Descriptor, Token};
+use crate::{ListenOptions, Sid, WinPipeSocketAddr, WinStream};
 
 /// A named pipe that clients connect to: `UnixListener` for Windows.
 ///
@@ -54,7 +50,10 @@ struct Shared {
     addr: WinPipeSocketAddr,
     /// The path as the kernel takes it.
     path: Vec<u16>,
+    /// The same for every instance.
     descriptor: Descriptor,
+    sizes: Sizes,
+    by_message: bool,
     control: Control,
     /// What [`WinListener::reject_remote`] asked for.
     reject_remote: AtomicBool,
@@ -113,20 +112,46 @@ impl WinListener {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn bind_addr(socket_addr: &WinPipeSocketAddr) -> io::Result<WinListener> {
+        WinListener::options().bind_addr(socket_addr)
+    }
+
+    /// Returns the options to make a listener by, where the defaults don't do.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{Access, WinListener};
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-listener-options-{}", std::process::id());
+    /// let listener = WinListener::options().access(Access::Authenticated).bind(path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn options() -> ListenOptions {
+        ListenOptions::new()
+    }
+
+    /// Makes the pipe that the options say.
+    pub(crate) fn with(
+        addr: &WinPipeSocketAddr,
+        options: &ListenOptions,
+        sizes: Sizes,
+    ) -> io::Result<WinListener> {
         let binding = |code: Code| code.explain(Doing::Binding);
         let shared = Shared {
-            path: pipe::nt_path(&pipe::wide(&socket_addr.local_path()?)).map_err(binding)?,
-            addr: socket_addr.clone(),
-            descriptor: Descriptor::current_user_only()?,
+            path: pipe::nt_path(&pipe::wide(&addr.local_path()?)).map_err(binding)?,
+            addr: addr.clone(),
+            descriptor: descriptor(options)?,
+            sizes,
+            by_message: options.half_close,
             control: Control::new(),
-            reject_remote: AtomicBool::new(true),
-            rejects_remote: AtomicBool::new(true),
+            reject_remote: AtomicBool::new(options.reject_remote),
+            rejects_remote: AtomicBool::new(options.reject_remote),
             idle: Mutex::new(Idle::new()),
         };
         let mut idle = shared.idle();
         idle.push_back(shared.instance(true).map_err(binding)?);
-        while idle.len() < BACKLOG {
-            idle.push_back(shared.instance(false).map_err(binding)?);
+        while idle.len() < sizes.backlog {
+            idle.push_back(shared.instance(false).map_err(Code::explain_limit)?);
         }
         drop(idle);
         Ok(WinListener(Arc::new(shared)))
@@ -146,6 +171,8 @@ impl WinListener {
     ///   nonblocking.
     /// - [`ConnectionAborted`](io::ErrorKind::ConnectionAborted): [`shutdown`](Self::shutdown) was
     ///   called.
+    /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): all instances that
+    ///   [`max_instances`](ListenOptions::max_instances) allows are in use.
     /// - Those of the system, such as when it has no memory left. A later call may succeed.
     ///
     /// # Examples
@@ -171,9 +198,7 @@ impl WinListener {
             shared.follow_reject_remote(&mut idle);
             let head = match idle.pop_front() {
                 Some(head) => head,
-                None => shared
-                    .instance(false)
-                    .map_err(|code| code.explain(Doing::Using))?,
+                None => shared.instance(false).map_err(Code::explain_limit)?,
             };
             let stop = match head.connect_named_pipe(&mut call) {
                 Ok(()) => {
@@ -196,9 +221,10 @@ impl WinListener {
                 Stop::Recalled => idle.push_front(head),
             }
         };
+        let facts = Facts::of_server(shared.sizes.outbound, shared.by_message);
         let peer = WinPipeSocketAddr::UNNAMED;
         Ok((
-            WinStream::new(pipe, shared.addr.clone(), peer.clone(), Facts::OWN),
+            WinStream::new(pipe, shared.addr.clone(), peer.clone(), facts),
             peer,
         ))
     }
@@ -364,8 +390,10 @@ impl Shared {
             descriptor: Some(&self.descriptor),
             first,
             reject_remote: self.rejects_remote.load(Ordering::SeqCst),
-            limit: UNLIMITED,
-            quota: QUOTA,
+            by_message: self.by_message,
+            limit: self.sizes.limit,
+            inbound: self.sizes.inbound,
+            outbound: self.sizes.outbound,
         };
         match pipe::create_named_pipe(instance) {
             // All others have gone meanwhile, and the name with them.
@@ -379,7 +407,7 @@ impl Shared {
 
     /// Makes the backlog whole again. Where that fails, a later `accept` tries again.
     fn refill(&self, idle: &mut Idle) {
-        while idle.len() < BACKLOG {
+        while idle.len() < self.sizes.backlog {
             match self.instance(false) {
                 Ok(instance) => idle.push_back(instance),
                 Err(_) => break,
@@ -415,6 +443,19 @@ impl Shared {
             .rev()
             .for_each(|pipe| idle.push_front(pipe));
     }
+}
+
+/// The descriptor that says what the options say.
+fn descriptor(options: &ListenOptions) -> io::Result<Descriptor> {
+    let sid = |bytes: io::Result<Vec<u8>>| Sid::from_bytes(&bytes?);
+    let token = Token::current()?;
+    let user = sid(token.user())?;
+    let sddl = options.access.sddl(&user, &|| sid(token.logon_session()))?;
+    Descriptor::from_sddl(&sddl).map_err(|error| {
+        invalid(format!(
+            "the access rights {sddl:?} are no security descriptor: {error}"
+        ))
+    })
 }
 
 fn aborted() -> io::Error {

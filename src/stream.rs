@@ -8,25 +8,23 @@ use std::os::windows::io::{
 };
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::WinPipeSocketAddr;
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::overlapped::{Call, Control, Stop, Transferred, milliseconds};
-use crate::sys::pipe::{self, Instance, LocalInformation, Pipe};
+use crate::sys::pipe::{self, Instance, LocalInformation, Pipe, Quality};
+use crate::sys::security;
+use crate::{ConnectOptions, Impersonation, Server, Sid, WinPipeSocketAddr};
 
-/// The bytes that the kernel queues in each direction before a write waits, for pipes of our own.
-pub(crate) const QUOTA: u32 = 64 << 10;
+/// The bytes that the kernel queues in each direction of a pair before a write waits.
+const QUOTA: u32 = 64 << 10;
 
 /// The most that one write hands to the kernel, which copies it, however large the quota.
 const LONGEST_CHUNK: usize = 1 << 20;
 
 /// A refused nonblocking write tries half of it, down to this.
 const SHORTEST_PART: usize = 4 << 10;
-
-/// How long `connect` waits for a server that is there but busy.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One end of a connection over a named pipe: `UnixStream` for Windows.
 ///
@@ -65,7 +63,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct WinStream {
-    pipe: Pipe,
+    pub(crate) pipe: Pipe,
     shared: Arc<Shared>,
 }
 
@@ -77,6 +75,8 @@ struct Shared {
     facts: OnceLock<Facts>,
     local: WinPipeSocketAddr,
     peer: WinPipeSocketAddr,
+    /// Copies of handles that the peer may be about to take.
+    offers: Mutex<Vec<OwnedHandle>>,
 }
 
 /// What there is to know of a pipe before it's read or written.
@@ -87,6 +87,8 @@ pub(crate) struct Facts {
     chunk: usize,
     /// Whether the pipe keeps messages apart, so that an empty one can mean the end.
     has_messages: bool,
+    /// Whether this is the server's end.
+    is_server: bool,
 }
 
 impl WinStream {
@@ -137,7 +139,7 @@ impl WinStream {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn connect_addr(socket_addr: &WinPipeSocketAddr) -> io::Result<WinStream> {
-        dial(socket_addr, PATIENCE, Absent::Fail)
+        ConnectOptions::new().connect_addr(socket_addr)
     }
 
     /// Connects to the pipe of that path, and waits for it: to appear, and to take a client.
@@ -187,7 +189,25 @@ impl WinStream {
         socket_addr: &WinPipeSocketAddr,
         timeout: Duration,
     ) -> io::Result<WinStream> {
-        dial(socket_addr, timeout, Absent::Wait)
+        ConnectOptions::new()
+            .timeout(timeout)
+            .wait_for_server(true)
+            .connect_addr(socket_addr)
+    }
+
+    /// Returns the options to connect by, where the defaults don't do.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use winpipe::{Server, WinStream};
+    ///
+    /// let path = r"\\.\pipe\some-service";
+    /// let stream = WinStream::options().expect_server(Server::LocalSystem).connect(path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn options() -> ConnectOptions {
+        ConnectOptions::new()
     }
 
     /// Makes two streams that are connected to each other.
@@ -220,16 +240,26 @@ impl WinStream {
             descriptor: None,
             first: true,
             reject_remote: true,
+            by_message: true,
             limit: 1,
-            quota: QUOTA,
+            inbound: QUOTA,
+            outbound: QUOTA,
         })?;
         let client = pipe::open_peer(&server)?;
         client.set_named_pipe_handle_state(true)?;
-        let stream = |pipe| {
+        let stream = |pipe, is_server| {
             let (local, peer) = (WinPipeSocketAddr::UNNAMED, WinPipeSocketAddr::UNNAMED);
-            WinStream::new(pipe, local, peer, Facts::OWN)
+            WinStream::new(
+                pipe,
+                local,
+                peer,
+                Facts {
+                    is_server,
+                    ..Facts::of_server(QUOTA, true)
+                },
+            )
         };
-        Ok((stream(server), stream(client)))
+        Ok((stream(server, true), stream(client, false)))
     }
 
     /// Makes a second stream over the same end of the connection.
@@ -551,6 +581,56 @@ impl WinStream {
 }
 
 impl WinStream {
+    /// Connects as the options say.
+    pub(crate) fn with(
+        addr: &WinPipeSocketAddr,
+        options: &ConnectOptions,
+    ) -> io::Result<WinStream> {
+        let path = pipe::wide(&addr.win32_path()?);
+        let quality = match options.impersonation {
+            Impersonation::Anonymous => Quality::Anonymous,
+            Impersonation::Identification => Quality::Identification,
+            Impersonation::Impersonation => Quality::Impersonation,
+            Impersonation::Delegation => Quality::Delegation,
+        };
+        let deadline = Instant::now().checked_add(options.timeout);
+        let left = || match deadline {
+            None => Duration::MAX,
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+        };
+        let mut pause = Duration::from_millis(1);
+        let mut was_busy = false;
+        loop {
+            let code = match pipe::create_file(&path, quality) {
+                Ok(pipe) => return client(pipe, addr, options.expected),
+                Err(code) => code,
+            };
+            match code {
+                Code::PIPE_BUSY => was_busy = true,
+                Code::FILE_NOT_FOUND if options.wait_for_server => {}
+                // The server that was busy has gone.
+                Code::FILE_NOT_FOUND if was_busy => return Err(code.refused()),
+                code => return Err(code.explain(Doing::Connecting)),
+            }
+            let left = left();
+            if left.is_zero() {
+                return Err(code.refused());
+            }
+            if code == Code::PIPE_BUSY {
+                // 0 and 1 would mean something else than so many milliseconds.
+                match pipe::wait_named_pipe(&path, milliseconds(left).max(2)) {
+                    Ok(()) | Err(Code::SEM_TIMEOUT) => continue,
+                    // Gone since: the next attempt says so.
+                    Err(Code::FILE_NOT_FOUND) if !options.wait_for_server => continue,
+                    // Waiting isn't possible everywhere; not in Windows containers, for one.
+                    Err(_) => {}
+                }
+            }
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(Duration::from_millis(16));
+        }
+    }
+
     /// Makes a stream of a pipe's end that is connected and, where it has messages, reads by message.
     pub(crate) fn new(
         pipe: Pipe,
@@ -573,6 +653,7 @@ impl WinStream {
             facts: OnceLock::new(),
             local,
             peer,
+            offers: Mutex::new(Vec::new()),
         };
         WinStream {
             pipe,
@@ -599,6 +680,20 @@ impl WinStream {
         // the change, it's used as it is.
         let _ = self.pipe.set_named_pipe_handle_state(facts.has_messages);
         Ok(*self.shared.facts.get_or_init(|| facts))
+    }
+
+    /// Whether this is the end of the process that made the pipe.
+    pub(crate) fn is_server(&self) -> io::Result<bool> {
+        Ok(self.facts()?.is_server)
+    }
+
+    /// The copies of handles that the peer may be about to take.
+    pub(crate) fn offers(&self) -> MutexGuard<'_, Vec<OwnedHandle>> {
+        // A list that a panic left behind is still a list.
+        self.shared
+            .offers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_with(
@@ -674,17 +769,22 @@ impl WinStream {
 }
 
 impl Facts {
-    /// Those of the pipes that this crate makes.
-    pub(crate) const OWN: Facts = Facts {
-        chunk: QUOTA as usize,
-        has_messages: true,
-    };
+    /// Those of the server's end of a pipe that this crate made.
+    pub(crate) fn of_server(outbound: u32, has_messages: bool) -> Facts {
+        let chunk = (outbound as usize).min(LONGEST_CHUNK);
+        Facts {
+            chunk,
+            has_messages,
+            is_server: true,
+        }
+    }
 
     fn of(information: &LocalInformation) -> Facts {
         Facts {
             // One byte is never partly delivered, so it does where there is no quota at all.
             chunk: information.write_quota.clamp(1, LONGEST_CHUNK),
             has_messages: information.is_message_type,
+            is_server: information.is_server,
         }
     }
 }
@@ -840,60 +940,25 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// What to do while there is no such pipe.
-#[derive(PartialEq)]
-enum Absent {
-    Fail,
-    Wait,
-}
-
-/// Connects within `timeout`.
-fn dial(addr: &WinPipeSocketAddr, timeout: Duration, absent: Absent) -> io::Result<WinStream> {
-    let path = pipe::wide(&addr.win32_path()?);
-    let deadline = Instant::now().checked_add(timeout);
-    let left = || match deadline {
-        None => Duration::MAX,
-        Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-    };
-    let mut pause = Duration::from_millis(1);
-    let mut was_busy = false;
-    loop {
-        let code = match pipe::create_file(&path) {
-            Ok(pipe) => return client(pipe, addr),
-            Err(code) => code,
-        };
-        match code {
-            Code::PIPE_BUSY => was_busy = true,
-            Code::FILE_NOT_FOUND if absent == Absent::Wait => {}
-            // The server that was busy has gone.
-            Code::FILE_NOT_FOUND if was_busy => return Err(code.refused()),
-            code => return Err(code.explain(Doing::Connecting)),
-        }
-        let left = left();
-        if left.is_zero() {
-            return Err(code.refused());
-        }
-        if code == Code::PIPE_BUSY {
-            // 0 and 1 would mean something else than so many milliseconds.
-            match pipe::wait_named_pipe(&path, milliseconds(left).max(2)) {
-                Ok(()) | Err(Code::SEM_TIMEOUT) => continue,
-                // Gone since: the next attempt says so.
-                Err(Code::FILE_NOT_FOUND) if absent == Absent::Fail => continue,
-                // Waiting isn't possible everywhere; not in Windows containers, for one.
-                Err(_) => {}
-            }
-        }
-        std::thread::sleep(pause.min(left));
-        pause = (pause * 2).min(Duration::from_millis(16));
-    }
-}
-
 /// Makes a stream of the client's end of a pipe.
-fn client(pipe: Pipe, addr: &WinPipeSocketAddr) -> io::Result<WinStream> {
+fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io::Result<WinStream> {
+    if let Some(expected) = expected {
+        let owner = Sid::from_bytes(&security::owner(pipe.as_handle())?)?;
+        if !expected.is_owner(&owner)? {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("the pipe belongs to {owner}, and not to {expected:?} as expected"),
+            ));
+        }
+    }
     // A server that has answered and gone already is no error: its answer is there to be read.
     let facts = match pipe.local_information() {
         Ok(information) => Facts::of(&information),
-        Err(code) if code.is_peer_gone() => Facts::OWN,
+        Err(code) if code.is_peer_gone() => Facts {
+            chunk: 1,
+            has_messages: true,
+            is_server: false,
+        },
         Err(code) => return Err(code.explain(Doing::Using)),
     };
     if facts.has_messages {
@@ -933,7 +998,8 @@ fn stopped(stop: Stop) -> io::Error {
 fn cannot_half_close() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
-        "this pipe keeps no message boundaries, so it can't carry the end of one direction:          drop the stream to let the peer see the end",
+        "this pipe keeps no message boundaries, so it can't carry the end of one direction: \
+         drop the stream to let the peer see the end",
     )
 }
 

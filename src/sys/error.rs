@@ -22,6 +22,8 @@ pub(crate) enum Doing {
 impl Code {
     /// No pipe of that name.
     pub(crate) const FILE_NOT_FOUND: Code = Code(win32::ERROR_FILE_NOT_FOUND);
+    /// The access rights say no.
+    pub(crate) const ACCESS_DENIED: Code = Code(win32::ERROR_ACCESS_DENIED);
     /// No instance of the pipe is listening.
     pub(crate) const PIPE_BUSY: Code = Code(win32::ERROR_PIPE_BUSY);
     /// A client had connected before `ConnectNamedPipe` was called.
@@ -109,6 +111,46 @@ impl Code {
             io::ErrorKind::ConnectionRefused,
             "the pipe's server takes no client now: see that it runs, or try again later",
         )
+    }
+
+    /// The error of a server whose instances are all in use.
+    pub(crate) fn explain_limit(self) -> io::Error {
+        match self {
+            Code::PIPE_BUSY => self.with(
+                io::ErrorKind::ResourceBusy,
+                "all instances that the pipe may have are in use: drop an accepted stream",
+            ),
+            Code::ACCESS_DENIED => self.with(
+                io::ErrorKind::PermissionDenied,
+                "the pipe's access rights don't let this process make another instance: \
+                 give it full access",
+            ),
+            _ => self.explain(Doing::Using),
+        }
+    }
+
+    /// The error of looking up an account.
+    pub(crate) fn explain_account(self) -> io::Error {
+        self.with(
+            io::ErrorKind::NotFound,
+            "no account that can be asked has this identifier",
+        )
+    }
+
+    /// The error of impersonating a client.
+    pub(crate) fn explain_impersonation(self) -> io::Error {
+        match self.0 {
+            win32::ERROR_CANNOT_IMPERSONATE => self.with(
+                io::ErrorKind::PermissionDenied,
+                "Windows tells who the client is only after something was read from him: \
+                 read something first",
+            ),
+            win32::ERROR_INVALID_FUNCTION => self.with(
+                io::ErrorKind::Unsupported,
+                "only the server can impersonate, by an accepted stream",
+            ),
+            _ => self.explain(Doing::Using),
+        }
     }
 
     /// The error of a handle that can't be used as a stream.

@@ -10,6 +10,7 @@ use std::ptr;
 use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_CREATE, FILE_MODE_INFORMATION, FILE_NON_DIRECTORY_FILE, FILE_OPEN,
+    FILE_PIPE_ACCEPT_REMOTE_CLIENTS, FILE_PIPE_BYTE_STREAM_MODE, FILE_PIPE_BYTE_STREAM_TYPE,
     FILE_PIPE_CLOSING_STATE, FILE_PIPE_LISTENING_STATE, FILE_PIPE_LOCAL_INFORMATION,
     FILE_PIPE_MESSAGE_MODE, FILE_PIPE_MESSAGE_TYPE, FILE_PIPE_QUEUE_OPERATION,
     FILE_PIPE_REJECT_REMOTE_CLIENTS, FILE_PIPE_SERVER_END, FILE_SYNCHRONOUS_IO_ALERT,
@@ -26,14 +27,16 @@ use windows_sys::Win32::Security::{
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_SHARE_READ, FILE_SHARE_WRITE,
     FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA, FILE_WRITE_EA, FlushFileBuffers, GetFullPathNameW,
-    OPEN_EXISTING, ReadFile, SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT, SYNCHRONIZE,
-    WriteFile,
+    OPEN_EXISTING, ReadFile, SECURITY_ANONYMOUS, SECURITY_DELEGATION, SECURITY_IDENTIFICATION,
+    SECURITY_IMPERSONATION, SECURITY_SQOS_PRESENT, SYNCHRONIZE, WriteFile,
 };
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 use windows_sys::Win32::System::Pipes::{
-    ConnectNamedPipe, PIPE_READMODE_BYTE, PIPE_READMODE_MESSAGE, PIPE_WAIT, PeekNamedPipe,
-    SetNamedPipeHandleState, WaitNamedPipeW,
+    ConnectNamedPipe, GetNamedPipeClientProcessId, GetNamedPipeClientSessionId,
+    GetNamedPipeServerProcessId, GetNamedPipeServerSessionId, PIPE_READMODE_BYTE,
+    PIPE_READMODE_MESSAGE, PIPE_WAIT, PeekNamedPipe, SetNamedPipeHandleState, WaitNamedPipeW,
 };
+use windows_sys::core::BOOL;
 
 use super::error::Code;
 use super::overlapped::{self, Call, Stop, Transferred};
@@ -69,15 +72,21 @@ pub(crate) struct Instance<'a> {
     pub(crate) first: bool,
     /// Whether clients on other computers are refused.
     pub(crate) reject_remote: bool,
+    /// Whether it keeps writes apart as messages, and is read by message.
+    pub(crate) by_message: bool,
     /// How many instances the name may have.
     pub(crate) limit: u32,
-    /// The bytes that the kernel queues in each direction before a write waits.
-    pub(crate) quota: u32,
+    /// The bytes that the kernel queues for the server before a client's write waits.
+    pub(crate) inbound: u32,
+    /// The bytes that the kernel queues for the client before a server's write waits.
+    pub(crate) outbound: u32,
 }
 
 /// What the kernel says of one end of a pipe.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocalInformation {
+    /// Whether this is the end of the process that made the pipe.
+    pub(crate) is_server: bool,
     /// Whether the pipe keeps writes apart as messages.
     pub(crate) is_message_type: bool,
     /// The bytes that the kernel queues for the peer before a write waits.
@@ -311,6 +320,7 @@ impl Pipe {
         unsafe { self.query(FilePipeLocalInformation, &mut information)? };
         let is_server = information.NamedPipeEnd == FILE_PIPE_SERVER_END;
         Ok(LocalInformation {
+            is_server,
             is_message_type: information.NamedPipeType & FILE_PIPE_MESSAGE_TYPE != 0,
             // "Inbound" is to the server, whichever end asks.
             write_quota: match is_server {
@@ -320,6 +330,38 @@ impl Pipe {
             is_listening: information.NamedPipeState == FILE_PIPE_LISTENING_STATE,
             is_closing: information.NamedPipeState == FILE_PIPE_CLOSING_STATE,
         })
+    }
+
+    /// Asks for the process at the other end, as it was when it opened or made the pipe. This
+    /// corresponds to calling `GetNamedPipeClientProcessId` or `GetNamedPipeServerProcessId`.
+    pub(crate) fn peer_process_id(&self, is_server: bool) -> Result<u32, Code> {
+        match is_server {
+            true => self.ask("GetNamedPipeClientProcessId", GetNamedPipeClientProcessId),
+            false => self.ask("GetNamedPipeServerProcessId", GetNamedPipeServerProcessId),
+        }
+    }
+
+    /// Asks for the session of that process. This corresponds to calling
+    /// `GetNamedPipeClientSessionId` or `GetNamedPipeServerSessionId`.
+    pub(crate) fn peer_session_id(&self, is_server: bool) -> Result<u32, Code> {
+        match is_server {
+            true => self.ask("GetNamedPipeClientSessionId", GetNamedPipeClientSessionId),
+            false => self.ask("GetNamedPipeServerSessionId", GetNamedPipeServerSessionId),
+        }
+    }
+
+    fn ask(
+        &self,
+        _name: &str,
+        call: unsafe extern "system" fn(HANDLE, *mut u32) -> BOOL,
+    ) -> Result<u32, Code> {
+        let handle = self.0.as_raw_handle();
+        let mut answer = 0;
+        // SAFETY: both callers pass a function that takes a pipe and a place for a number.
+        let ok = unsafe { call(handle, &mut answer) };
+        let code = Code::last();
+        trace!("{_name}({handle:?}) = {ok}, {answer}");
+        if ok == 0 { Err(code) } else { Ok(answer) }
     }
 
     /// Asks whether the handle is synchronous, so that calls on it can't be cancelled or run side by
@@ -345,10 +387,18 @@ impl Pipe {
     }
 }
 
+/// What a server may do with the identity of a client that opens a pipe.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Quality {
+    Anonymous = SECURITY_ANONYMOUS,
+    Identification = SECURITY_IDENTIFICATION,
+    Impersonation = SECURITY_IMPERSONATION,
+    Delegation = SECURITY_DELEGATION,
+}
+
 /// Opens a pipe that somebody has made. This corresponds to calling `CreateFileW`.
-///
-/// The server learns who the client is, and may not act in his name.
-pub(crate) fn create_file(path: &[u16]) -> Result<Pipe, Code> {
+pub(crate) fn create_file(path: &[u16], quality: Quality) -> Result<Pipe, Code> {
     debug_assert_eq!(path.last(), Some(&0));
     // SAFETY: the path ends with a NUL and is borrowed; there are neither attributes, so the handle
     // isn't inheritable, nor a template.
@@ -359,12 +409,15 @@ pub(crate) fn create_file(path: &[u16]) -> Result<Pipe, Code> {
             0,
             ptr::null(),
             OPEN_EXISTING,
-            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION,
+            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | quality as u32,
             ptr::null_mut(),
         )
     };
     let code = Code::last();
-    trace!("CreateFileW({}) = {handle:?}", super::Wide(path));
+    trace!(
+        "CreateFileW({}, {quality:?}) = {handle:?}",
+        super::Wide(path)
+    );
     // SAFETY: the call returns a handle that nobody else has, or INVALID_HANDLE_VALUE.
     let handle = unsafe { HandleOrInvalid::from_raw_handle(handle) };
     OwnedHandle::try_from(handle)
@@ -383,8 +436,7 @@ pub(crate) fn wait_named_pipe(path: &[u16], milliseconds: u32) -> Result<(), Cod
     if ok == 0 { Err(code) } else { Ok(()) }
 }
 
-/// Makes an instance of a pipe, which listens from then on. Reads of it stop where messages do. This
-/// corresponds to calling `NtCreateNamedPipeFile`: `CreateNamedPipeW` knows neither pipes without a
+/// Makes an instance of a pipe, which listens from then on. This corresponds to calling `NtCreateNamedPipeFile`: `CreateNamedPipeW` knows neither pipes without a
 /// name nor "another instance, if the name is still there".
 pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
     let name = unicode_string(instance.name);
@@ -401,10 +453,18 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
             .cast(),
         SecurityQualityOfService: ptr::null(),
     };
-    let remote = if instance.reject_remote {
-        FILE_PIPE_REJECT_REMOTE_CLIENTS
+    let disposition = if instance.first {
+        FILE_CREATE
     } else {
-        0
+        FILE_OPEN
+    };
+    let (kind, read_mode) = match instance.by_message {
+        true => (FILE_PIPE_MESSAGE_TYPE, FILE_PIPE_MESSAGE_MODE),
+        false => (FILE_PIPE_BYTE_STREAM_TYPE, FILE_PIPE_BYTE_STREAM_MODE),
+    };
+    let remote = match instance.reject_remote {
+        true => FILE_PIPE_REJECT_REMOTE_CLIENTS,
+        false => FILE_PIPE_ACCEPT_REMOTE_CLIENTS,
     };
     // Relative, in units of 100 ns: what CreateNamedPipeW takes for a client that asks for "the
     // server's time" to wait.
@@ -421,25 +481,27 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
             &attributes,
             &mut block,
             FILE_SHARE_READ | FILE_SHARE_WRITE,
-            if instance.first {
-                FILE_CREATE
-            } else {
-                FILE_OPEN
-            },
+            disposition,
             0,
-            FILE_PIPE_MESSAGE_TYPE | remote,
-            FILE_PIPE_MESSAGE_MODE,
+            kind | remote,
+            read_mode,
             FILE_PIPE_QUEUE_OPERATION,
             instance.limit,
-            instance.quota,
-            instance.quota,
+            instance.inbound,
+            instance.outbound,
             &default_timeout,
         )
     };
     trace!(
-        "NtCreateNamedPipeFile({}, first: {}) = {status:#x}, {handle:?}",
+        "NtCreateNamedPipeFile({}, first: {}, reject_remote: {}, by_message: {}, limit: {}, \
+         inbound: {}, outbound: {}) = {status:#x}, {handle:?}",
         super::Wide(instance.name),
-        instance.first
+        instance.first,
+        instance.reject_remote,
+        instance.by_message,
+        instance.limit,
+        instance.inbound,
+        instance.outbound,
     );
     succeed(status)?;
     // SAFETY: the call has just made the handle, and nobody else has it.

@@ -1,18 +1,24 @@
-//! Who this user is, and the descriptor that says who may connect to a pipe.
+//! Tokens, security identifiers, descriptors, impersonation, and handles of other processes.
 
 use std::io;
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
 
-use windows_sys::Win32::Foundation::{HANDLE, LocalFree};
+use windows_sys::Win32::Foundation::{DUPLICATE_SAME_ACCESS, DuplicateHandle, HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
-    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
+    ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1,
+    SE_KERNEL_OBJECT,
 };
 use windows_sys::Win32::Security::{
-    GetTokenInformation, PSECURITY_DESCRIPTOR, TOKEN_QUERY, TOKEN_USER, TokenUser,
+    GetLengthSid, GetTokenInformation, LookupAccountSidW, OWNER_SECURITY_INFORMATION,
+    PSECURITY_DESCRIPTOR, PSID, RevertToSelf, TOKEN_ELEVATION, TOKEN_GROUPS, TOKEN_IMPERSONATE,
+    TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER, TokenElevation, TokenIntegrityLevel,
+    TokenLogonSid, TokenUser,
 };
+use windows_sys::Win32::System::Pipes::ImpersonateNamedPipeClient;
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetCurrentThread, OpenProcessToken, OpenThreadToken,
+    GetCurrentProcess, GetCurrentThread, OpenProcess, OpenProcessToken, OpenThreadToken,
+    PROCESS_DUP_HANDLE, PROCESS_QUERY_LIMITED_INFORMATION, SetThreadToken,
 };
 
 use super::error::Code;
@@ -29,15 +35,9 @@ unsafe impl Send for Descriptor {}
 unsafe impl Sync for Descriptor {}
 
 impl Descriptor {
-    /// Full access for the user that this thread acts as, who owns the pipe, and for nobody else.
-    pub(crate) fn current_user_only() -> io::Result<Descriptor> {
-        let user = current_user_sid()?;
-        Descriptor::from_sddl(&format!("O:{user}D:P(A;;FA;;;{user})"))
-    }
-
     /// Makes the descriptor that a text describes. This corresponds to calling
     /// `ConvertStringSecurityDescriptorToSecurityDescriptorW`.
-    fn from_sddl(sddl: &str) -> io::Result<Descriptor> {
+    pub(crate) fn from_sddl(sddl: &str) -> io::Result<Descriptor> {
         let text = wide(sddl);
         let mut descriptor = ptr::null_mut();
         // SAFETY: the text ends with a NUL, and `descriptor` is a place for a pointer.
@@ -70,58 +70,300 @@ impl Drop for Descriptor {
     }
 }
 
-/// The security identifier of the user that this thread acts as, such as `S-1-5-21-…-1001`.
-pub(crate) fn current_user_sid() -> io::Result<String> {
-    let token = current_token()?;
-    // A TOKEN_USER and the longest SID behind it (68 bytes), aligned as the first must be.
-    let mut user = [0_usize; 32];
-    let mut len = 0;
-    // SAFETY: `user` has room for as many bytes as is said.
-    let ok = unsafe {
-        let (at, room) = (user.as_mut_ptr().cast(), size_of_val(&user) as u32);
-        GetTokenInformation(token.as_raw_handle(), TokenUser, at, room, &mut len)
-    };
-    let code = Code::last();
-    trace!("GetTokenInformation(TokenUser) = {ok}");
-    if ok == 0 {
-        return Err(code.into());
-    }
-    // SAFETY: the kernel has just written a TOKEN_USER there, whose SID lies behind it.
-    let sid = unsafe { (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid };
+/// A token: what a thread or a process acts with.
+pub(crate) struct Token(OwnedHandle);
 
-    let mut text = ptr::null_mut();
-    // SAFETY: the SID is in `user`, and `text` is a place for a pointer.
-    let ok = unsafe { ConvertSidToStringSidW(sid, &mut text) };
-    let code = Code::last();
-    trace!("ConvertSidToStringSidW() = {ok}");
-    if ok == 0 {
-        return Err(code.into());
+impl Token {
+    /// The token that pipes are made with: the thread's where it impersonates somebody, or the
+    /// process's.
+    pub(crate) fn current() -> io::Result<Token> {
+        match Token::of_thread(TOKEN_QUERY)? {
+            Some(token) => Ok(token),
+            // SAFETY: the pseudo-handle of this process is always valid.
+            None => unsafe { Token::of_process_handle(GetCurrentProcess()) },
+        }
     }
-    // SAFETY: the text ends with a NUL, and was allocated with `LocalAlloc` for us to free.
-    unsafe {
-        let len = (0..).take_while(|&at| *text.add(at) != 0).count();
-        let sid = String::from_utf16_lossy(std::slice::from_raw_parts(text, len));
-        LocalFree(text.cast());
-        Ok(sid)
+
+    /// The token of the process that has this number now.
+    pub(crate) fn of_process(id: u32) -> io::Result<Token> {
+        let process = open_process(id, PROCESS_QUERY_LIMITED_INFORMATION)?;
+        // SAFETY: the handle is open.
+        unsafe { Token::of_process_handle(process.as_raw_handle()) }
+    }
+
+    /// This corresponds to calling `OpenThreadToken`. `None` if this thread impersonates nobody.
+    fn of_thread(access: u32) -> io::Result<Option<Token>> {
+        let mut token: HANDLE = ptr::null_mut();
+        // SAFETY: this thread's pseudo-handle is always valid, and `token` is a place for a handle.
+        // The process itself, not whom it acts as, has to be allowed to look.
+        let ok = unsafe { OpenThreadToken(GetCurrentThread(), access, 1, &mut token) };
+        let code = Code::last();
+        trace!("OpenThreadToken() = {ok}");
+        match ok {
+            0 if code == Code::NO_TOKEN => Ok(None),
+            0 => Err(code.into()),
+            // SAFETY: the call has just made the handle, and nobody else has it.
+            _ => Ok(Some(Token(unsafe { OwnedHandle::from_raw_handle(token) }))),
+        }
+    }
+
+    /// This corresponds to calling `OpenProcessToken`.
+    ///
+    /// # Safety
+    /// `process` is a process's handle or pseudo-handle.
+    unsafe fn of_process_handle(process: HANDLE) -> io::Result<Token> {
+        let mut token: HANDLE = ptr::null_mut();
+        // SAFETY: the caller vouches for the handle, and `token` is a place for one.
+        let ok = unsafe { OpenProcessToken(process, TOKEN_QUERY, &mut token) };
+        let code = Code::last();
+        trace!("OpenProcessToken({process:?}) = {ok}");
+        if ok == 0 {
+            return Err(code.into());
+        }
+        // SAFETY: the call has just made the handle, and nobody else has it.
+        Ok(Token(unsafe { OwnedHandle::from_raw_handle(token) }))
+    }
+
+    /// The user's identifier, in its binary form.
+    pub(crate) fn user(&self) -> io::Result<Vec<u8>> {
+        let information = self.information(TokenUser)?;
+        // SAFETY: the kernel has written a TOKEN_USER there, whose identifier lies behind it.
+        unsafe {
+            Ok(sid_bytes(
+                (*information.as_ptr().cast::<TOKEN_USER>()).User.Sid,
+            ))
+        }
+    }
+
+    /// The identifier of the logon session, in its binary form.
+    pub(crate) fn logon_session(&self) -> io::Result<Vec<u8>> {
+        let information = self.information(TokenLogonSid)?;
+        // SAFETY: the kernel has written a TOKEN_GROUPS there, with one group, whose identifier lies
+        // behind it.
+        unsafe {
+            Ok(sid_bytes(
+                (*information.as_ptr().cast::<TOKEN_GROUPS>()).Groups[0].Sid,
+            ))
+        }
+    }
+
+    /// The identifier of the integrity level, in its binary form.
+    pub(crate) fn integrity(&self) -> io::Result<Vec<u8>> {
+        let information = self.information(TokenIntegrityLevel)?;
+        // SAFETY: the kernel has written a TOKEN_MANDATORY_LABEL there, whose identifier lies behind
+        // it.
+        unsafe {
+            Ok(sid_bytes(
+                (*information.as_ptr().cast::<TOKEN_MANDATORY_LABEL>())
+                    .Label
+                    .Sid,
+            ))
+        }
+    }
+
+    /// Whether the token has an administrator's full rights.
+    pub(crate) fn is_elevated(&self) -> io::Result<bool> {
+        let information = self.information(TokenElevation)?;
+        // SAFETY: the kernel has written a TOKEN_ELEVATION there.
+        unsafe { Ok((*information.as_ptr().cast::<TOKEN_ELEVATION>()).TokenIsElevated != 0) }
+    }
+
+    /// Asks for a structure. The room does for each of those above with an identifier of the longest
+    /// kind, and is aligned for them. This corresponds to calling `GetTokenInformation`.
+    fn information(&self, class: i32) -> io::Result<Box<[usize; 64]>> {
+        let mut information = Box::new([0; 64]);
+        let mut len = 0;
+        // SAFETY: there is room for as many bytes as is said.
+        let ok = unsafe {
+            let (at, room) = (
+                information.as_mut_ptr().cast(),
+                size_of::<[usize; 64]>() as u32,
+            );
+            GetTokenInformation(self.0.as_raw_handle(), class, at, room, &mut len)
+        };
+        let code = Code::last();
+        trace!("GetTokenInformation({class}) = {ok}");
+        if ok == 0 {
+            Err(code.into())
+        } else {
+            Ok(information)
+        }
     }
 }
 
-/// The token that pipes are made with: the thread's where it impersonates somebody, or the process's.
-fn current_token() -> io::Result<OwnedHandle> {
-    let mut token: HANDLE = ptr::null_mut();
-    // SAFETY: the pseudo-handle of this thread is always valid, and `token` is a place for a handle.
-    let ok = unsafe { OpenThreadToken(GetCurrentThread(), TOKEN_QUERY, 1, &mut token) };
-    let mut opened = (ok != 0).then_some(()).ok_or_else(Code::last);
-    trace!("OpenThreadToken() = {ok}");
-    if opened == Err(Code::NO_TOKEN) {
-        // SAFETY: as above, of this process.
-        let ok = unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &mut token) };
-        opened = (ok != 0).then_some(()).ok_or_else(Code::last);
-        trace!("OpenProcessToken() = {ok}");
+/// # Safety
+/// `sid` is a valid security identifier.
+unsafe fn sid_bytes(sid: PSID) -> Vec<u8> {
+    // SAFETY: the caller says so, and it's as long as the call tells.
+    unsafe {
+        let len = GetLengthSid(sid) as usize;
+        std::slice::from_raw_parts(sid.cast::<u8>(), len).to_vec()
     }
-    opened?;
+}
+
+/// The owner of a pipe, in binary form. This corresponds to calling `GetSecurityInfo`.
+pub(crate) fn owner(pipe: BorrowedHandle<'_>) -> io::Result<Vec<u8>> {
+    let handle = pipe.as_raw_handle();
+    let mut owner: PSID = ptr::null_mut();
+    let mut descriptor = ptr::null_mut();
+    // SAFETY: the handle is borrowed, and both are places for pointers.
+    let code = unsafe {
+        GetSecurityInfo(
+            handle,
+            SE_KERNEL_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &mut owner,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &mut descriptor,
+        )
+    };
+    trace!("GetSecurityInfo({handle:?}) = {code}");
+    if code != 0 {
+        return Err(io::Error::from_raw_os_error(code as i32));
+    }
+    let _freed = Descriptor(descriptor);
+    if owner.is_null() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the pipe has no owner",
+        ));
+    }
+    // SAFETY: `owner` is in the descriptor, which lives until the end of this function.
+    Ok(unsafe { sid_bytes(owner) })
+}
+
+/// The name of an account, `DOMAIN\NAME`. This corresponds to calling `LookupAccountSidW`.
+pub(crate) fn lookup_account_sid(sid: &[u8]) -> io::Result<String> {
+    let mut name = [0_u16; 512];
+    let mut domain = [0_u16; 512];
+    let (mut name_len, mut domain_len) = (name.len() as u32, domain.len() as u32);
+    let mut kind = 0;
+    // SAFETY: the identifier is a valid one, which the call only reads; there is room for as many
+    // units as is said.
+    let ok = unsafe {
+        LookupAccountSidW(
+            ptr::null(),
+            sid.as_ptr().cast_mut().cast(),
+            name.as_mut_ptr(),
+            &mut name_len,
+            domain.as_mut_ptr(),
+            &mut domain_len,
+            &mut kind,
+        )
+    };
+    let code = Code::last();
+    trace!("LookupAccountSidW() = {ok}");
+    if ok == 0 {
+        return Err(code.explain_account());
+    }
+    let text = |units: &[u16], len: u32| String::from_utf16_lossy(&units[..len as usize]);
+    let name = text(&name, name_len);
+    Ok(match text(&domain, domain_len) {
+        domain if domain.is_empty() => name,
+        domain => format!(r"{domain}\{name}"),
+    })
+}
+
+/// This thread's acting as somebody else, until it's dropped.
+pub(crate) struct Impersonated {
+    /// Whom it acted as before.
+    before: Option<Token>,
+}
+
+impl Impersonated {
+    /// Lets this thread act as the client that sent the last message read. This corresponds to
+    /// calling `ImpersonateNamedPipeClient`.
+    pub(crate) fn client_of(pipe: BorrowedHandle<'_>) -> io::Result<Impersonated> {
+        let before = Token::of_thread(TOKEN_IMPERSONATE)?;
+        let handle = pipe.as_raw_handle();
+        // SAFETY: takes a handle, which is borrowed.
+        let ok = unsafe { ImpersonateNamedPipeClient(handle) };
+        let code = Code::last();
+        trace!("ImpersonateNamedPipeClient({handle:?}) = {ok}");
+        if ok == 0 {
+            Err(code.explain_impersonation())
+        } else {
+            Ok(Impersonated { before })
+        }
+    }
+
+    /// The client's token.
+    pub(crate) fn token(&self) -> io::Result<Token> {
+        Token::of_thread(TOKEN_QUERY)?.ok_or_else(|| Code::NO_TOKEN.into())
+    }
+}
+
+/// This corresponds to calling `RevertToSelf`. A thread that can't get back to what it was would go
+/// on with rights it mustn't have, so then the process ends.
+impl Drop for Impersonated {
+    fn drop(&mut self) {
+        // SAFETY: concerns this thread only, which is the one that impersonates.
+        let mut ok = unsafe { RevertToSelf() };
+        if let (1.., Some(before)) = (ok, &self.before) {
+            // SAFETY: null is this thread, and the token is open.
+            ok = unsafe { SetThreadToken(ptr::null(), before.0.as_raw_handle()) };
+        }
+        if ok == 0 {
+            std::process::abort();
+        }
+        trace!("RevertToSelf() = {ok}");
+    }
+}
+
+/// Opens the process that has this number now. This corresponds to calling `OpenProcess`.
+fn open_process(id: u32, access: u32) -> io::Result<OwnedHandle> {
+    // SAFETY: takes numbers; the handle isn't inheritable.
+    let process = unsafe { OpenProcess(access, 0, id) };
+    let code = Code::last();
+    trace!("OpenProcess({id}, {access:#x}) = {process:?}");
+    if process.is_null() {
+        return Err(code.into());
+    }
     // SAFETY: the call has just made the handle, and nobody else has it.
-    Ok(unsafe { OwnedHandle::from_raw_handle(token) })
+    Ok(unsafe { OwnedHandle::from_raw_handle(process) })
+}
+
+/// Another process, whose handles can be duplicated.
+pub(crate) struct Process(OwnedHandle);
+
+impl Process {
+    /// Opens the process that has this number now.
+    pub(crate) fn open(id: u32) -> io::Result<Process> {
+        open_process(id, PROCESS_DUP_HANDLE).map(Process)
+    }
+
+    /// Makes a handle of this process's own to what `theirs` is in the other. This corresponds to
+    /// calling `DuplicateHandle`; the new handle isn't inheritable.
+    pub(crate) fn duplicate_handle(&self, theirs: u64) -> io::Result<OwnedHandle> {
+        let theirs = usize::try_from(theirs).map_err(|_| io::ErrorKind::InvalidData)?;
+        let mut ours: HANDLE = ptr::null_mut();
+        // Pseudo-handles (-1 is the process, -2 its thread) are no handles of a table.
+        if (theirs as isize) <= 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        // SAFETY: the process is open and this process's pseudo-handle is always valid; `theirs` is
+        // looked up in the other process's table, whatever its value; `ours` is a place for a handle.
+        let ok = unsafe {
+            DuplicateHandle(
+                self.0.as_raw_handle(),
+                ptr::without_provenance_mut(theirs),
+                GetCurrentProcess(),
+                &mut ours,
+                0,
+                0,
+                DUPLICATE_SAME_ACCESS,
+            )
+        };
+        let code = Code::last();
+        trace!("DuplicateHandle({theirs:#x} of a peer) = {ok}, {ours:?}");
+        if ok == 0 {
+            return Err(code.into());
+        }
+        // SAFETY: the call has just made the handle, and nobody else has it.
+        Ok(unsafe { OwnedHandle::from_raw_handle(ours) })
+    }
 }
 
 #[cfg(test)]
@@ -129,10 +371,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_current_user_has_a_sid_and_a_descriptor() {
-        let sid = current_user_sid().unwrap();
-        assert!(sid.starts_with("S-1-"), "{sid}");
-        Descriptor::current_user_only().unwrap();
+    fn this_thread_has_a_token() {
+        let token = Token::current().unwrap();
+        assert_eq!(token.user().unwrap()[0], 1);
+        assert_eq!(token.integrity().unwrap()[..2], [1, 1]);
+        token.is_elevated().unwrap();
+        assert!(Token::of_thread(TOKEN_QUERY).unwrap().is_none());
+        let process = Token::of_process(std::process::id()).unwrap();
+        assert_eq!(process.user().unwrap(), token.user().unwrap());
     }
 
     #[test]

@@ -1,0 +1,451 @@
+//! `ListenOptions` and `ConnectOptions`: plain data, turned into bits in one place, when the pipe is
+//! made or opened.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::security::invalid;
+use crate::{Access, Impersonation, Server, WinListener, WinPipeSocketAddr, WinStream};
+
+/// How to make a pipe, step by step, where [`WinListener::bind`] doesn't do.
+///
+/// # Examples
+/// A service that every user of this computer may talk to:
+/// ```
+/// use winpipe::{Access, ListenOptions};
+///
+/// # let path = format!(r"\\.\pipe\winpipe-doc-options-{}", std::process::id());
+/// let listener = ListenOptions::new().access(Access::Authenticated).backlog(64).bind(path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    pub(crate) access: Access,
+    backlog: Option<usize>,
+    max_instances: Option<u32>,
+    inbound_buffer: usize,
+    outbound_buffer: usize,
+    pub(crate) reject_remote: bool,
+    pub(crate) half_close: bool,
+}
+
+impl ListenOptions {
+    /// The bytes that the kernel queues in each direction before a write waits.
+    const BUFFER: usize = 64 << 10;
+    /// The most there may be. A client can make the kernel hold as much.
+    const LARGEST_BUFFER: usize = 1 << 30;
+    const BACKLOG: usize = 16;
+    /// As Unix systems bound it.
+    const LARGEST_BACKLOG: usize = 4096;
+    /// 255 is Windows' word for as many as there is memory for.
+    const MOST_INSTANCES: u32 = 254;
+
+    /// The options of [`WinListener::bind`]: the current user only, no remote clients, a backlog of
+    /// 16, any number of instances, 64 KiB of buffer each way, half-close.
+    ///
+    /// # Examples
+    /// ```
+    /// let options = winpipe::ListenOptions::new();
+    /// ```
+    #[must_use]
+    pub fn new() -> ListenOptions {
+        ListenOptions {
+            access: Access::default(),
+            backlog: None,
+            max_instances: None,
+            inbound_buffer: Self::BUFFER,
+            outbound_buffer: Self::BUFFER,
+            reject_remote: true,
+            half_close: true,
+        }
+    }
+
+    /// Says who may connect. The default is [`Access::CurrentUser`].
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{Access, ListenOptions};
+    ///
+    /// ListenOptions::new().access(Access::LogonSession);
+    /// ```
+    pub fn access(&mut self, access: Access) -> &mut ListenOptions {
+        self.access = access;
+        self
+    }
+
+    /// Says how many clients can connect, write and leave before anybody accepts them: 1 to 4096.
+    /// The default is 16, or the most that [`max_instances`](Self::max_instances) leaves.
+    ///
+    /// Each is an instance of the pipe that waits: one kernel handle.
+    ///
+    /// # Examples
+    /// ```
+    /// winpipe::ListenOptions::new().backlog(1);
+    /// ```
+    pub fn backlog(&mut self, backlog: usize) -> &mut ListenOptions {
+        self.backlog = Some(backlog);
+        self
+    }
+
+    /// Limits how many instances the pipe has, the backlog's and those of accepted streams together:
+    /// 1 to 254. The default is as many as there is memory for.
+    ///
+    /// While all are in use, clients wait as at a full backlog, and `accept` fails with
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) until an accepted stream is dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// winpipe::ListenOptions::new().max_instances(8);
+    /// ```
+    pub fn max_instances(&mut self, max_instances: u32) -> &mut ListenOptions {
+        self.max_instances = Some(max_instances);
+        self
+    }
+
+    /// Says how many bytes from a client the kernel queues before the client's writes wait: 1 to
+    /// 2^30. The default is 65,536. It's also the size of the parts that clients write in.
+    ///
+    /// # Examples
+    /// ```
+    /// winpipe::ListenOptions::new().inbound_buffer(1 << 20);
+    /// ```
+    pub fn inbound_buffer(&mut self, bytes: usize) -> &mut ListenOptions {
+        self.inbound_buffer = bytes;
+        self
+    }
+
+    /// Says how many bytes to a client the kernel queues before the server's writes wait: 1 to 2^30.
+    /// The default is 65,536.
+    ///
+    /// # Examples
+    /// ```
+    /// winpipe::ListenOptions::new().outbound_buffer(1 << 20);
+    /// ```
+    pub fn outbound_buffer(&mut self, bytes: usize) -> &mut ListenOptions {
+        self.outbound_buffer = bytes;
+        self
+    }
+
+    /// Refuses clients on other computers (`true`, the default) or lets them try.
+    ///
+    /// # Examples
+    /// ```
+    /// winpipe::ListenOptions::new().reject_remote(false);
+    /// ```
+    pub fn reject_remote(&mut self, reject_remote: bool) -> &mut ListenOptions {
+        self.reject_remote = reject_remote;
+        self
+    }
+
+    /// Makes a pipe that can carry `shutdown(Write)` (`true`, the default); or one of byte type, for
+    /// clients that insist on that, where it's [`Unsupported`](io::ErrorKind::Unsupported).
+    ///
+    /// # Examples
+    /// ```
+    /// winpipe::ListenOptions::new().half_close(false);
+    /// ```
+    pub fn half_close(&mut self, half_close: bool) -> &mut ListenOptions {
+        self.half_close = half_close;
+        self
+    }
+
+    /// Makes the pipe of that path. Clients can connect from now on.
+    ///
+    /// # Errors
+    /// Those of [`WinListener::bind`], and:
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): a number is out of its bounds, the backlog is
+    ///   larger than the number of instances, or the access isn't sound (the message quotes a bad
+    ///   SDDL string);
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the access doesn't let this very
+    ///   process make another instance.
+    ///
+    /// # Examples
+    /// ```
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-bind-{}", std::process::id());
+    /// let listener = winpipe::ListenOptions::new().bind(path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind<P: AsRef<Path>>(&self, path: P) -> io::Result<WinListener> {
+        self.bind_addr(&WinPipeSocketAddr::from_pathname(path)?)
+    }
+
+    /// Makes the pipe of that address, as [`bind`](Self::bind) does.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
+    /// unnamed address.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{ListenOptions, WinPipeSocketAddr};
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-bind-addr-{}", std::process::id());
+    /// let addr = WinPipeSocketAddr::from_pathname(path)?;
+    /// let listener = ListenOptions::new().bind_addr(&addr)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind_addr(&self, addr: &WinPipeSocketAddr) -> io::Result<WinListener> {
+        let sizes = self.sizes()?;
+        WinListener::with(addr, self, sizes)
+    }
+
+    /// The numbers, if they make sense.
+    fn sizes(&self) -> io::Result<Sizes> {
+        let buffer = |bytes: usize, name: &str| match bytes {
+            1..=Self::LARGEST_BUFFER => Ok(bytes as u32),
+            _ => Err(invalid(format!(
+                "{name} is {bytes} bytes, and can be 1 to {}",
+                Self::LARGEST_BUFFER
+            ))),
+        };
+        let limit = match self.max_instances {
+            None => u32::MAX,
+            Some(limit @ 1..=Self::MOST_INSTANCES) => limit,
+            Some(limit) => {
+                let most = Self::MOST_INSTANCES;
+                return Err(invalid(format!(
+                    "max_instances is {limit}, and can be 1 to {most}, or not set for no limit"
+                )));
+            }
+        };
+        let backlog = match self.backlog {
+            None => Self::BACKLOG.min(limit as usize),
+            Some(backlog @ 1..=Self::LARGEST_BACKLOG) => backlog,
+            Some(backlog) => {
+                let most = Self::LARGEST_BACKLOG;
+                return Err(invalid(format!(
+                    "the backlog is {backlog}, and can be 1 to {most}"
+                )));
+            }
+        };
+        if backlog > limit as usize {
+            return Err(invalid(format!(
+                "a backlog of {backlog} doesn't go with max_instances of {limit}: \
+                 the backlog's clients need an instance each"
+            )));
+        }
+        Ok(Sizes {
+            backlog,
+            limit,
+            inbound: buffer(self.inbound_buffer, "inbound_buffer")?,
+            outbound: buffer(self.outbound_buffer, "outbound_buffer")?,
+        })
+    }
+}
+
+impl Default for ListenOptions {
+    fn default() -> ListenOptions {
+        ListenOptions::new()
+    }
+}
+
+/// The numbers of a listener, checked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sizes {
+    pub(crate) backlog: usize,
+    pub(crate) limit: u32,
+    pub(crate) inbound: u32,
+    pub(crate) outbound: u32,
+}
+
+/// How to connect to a pipe, step by step, where [`WinStream::connect`] doesn't do.
+///
+/// # Examples
+/// A client that talks to a service of the system, and to nobody who has taken its name:
+/// ```no_run
+/// use winpipe::{ConnectOptions, Server};
+///
+/// let stream = ConnectOptions::new()
+///     .expect_server(Server::LocalSystem)
+///     .connect(r"\\.\pipe\some-service")?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    pub(crate) timeout: Duration,
+    pub(crate) wait_for_server: bool,
+    pub(crate) impersonation: Impersonation,
+    pub(crate) expected: Option<Server>,
+}
+
+impl ConnectOptions {
+    /// The options of [`WinStream::connect`]: a second for a busy server, none for one that isn't
+    /// there, [`Impersonation::Identification`], any server.
+    ///
+    /// # Examples
+    /// ```
+    /// let options = winpipe::ConnectOptions::new();
+    /// ```
+    #[must_use]
+    pub fn new() -> ConnectOptions {
+        ConnectOptions {
+            timeout: Duration::from_secs(1),
+            wait_for_server: false,
+            impersonation: Impersonation::default(),
+            expected: None,
+        }
+    }
+
+    /// Says how long to wait for a server that is busy; and for one that isn't there, with
+    /// [`wait_for_server`](Self::wait_for_server). At least one attempt is made.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// winpipe::ConnectOptions::new().timeout(Duration::from_secs(10));
+    /// ```
+    pub fn timeout(&mut self, timeout: Duration) -> &mut ConnectOptions {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Waits for a pipe that isn't there (`true`), or fails at once (`false`, the default).
+    ///
+    /// # Examples
+    /// ```
+    /// winpipe::ConnectOptions::new().wait_for_server(true);
+    /// ```
+    pub fn wait_for_server(&mut self, wait_for_server: bool) -> &mut ConnectOptions {
+        self.wait_for_server = wait_for_server;
+        self
+    }
+
+    /// Says what the server may do with this client's identity. The default is
+    /// [`Impersonation::Identification`].
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{ConnectOptions, Impersonation};
+    ///
+    /// ConnectOptions::new().impersonation(Impersonation::Anonymous);
+    /// ```
+    pub fn impersonation(&mut self, impersonation: Impersonation) -> &mut ConnectOptions {
+        self.impersonation = impersonation;
+        self
+    }
+
+    /// Looks, before a byte is sent, whether the pipe's owner is the one expected.
+    ///
+    /// The owner is whoever made the pipe, so one who took the name of a service is found out. This
+    /// is the pipe's own record and not a guess by the process's number.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{ConnectOptions, Server};
+    ///
+    /// ConnectOptions::new().expect_server(Server::CurrentUser);
+    /// ```
+    pub fn expect_server(&mut self, server: Server) -> &mut ConnectOptions {
+        self.expected = Some(server);
+        self
+    }
+
+    /// Connects to the pipe of that path.
+    ///
+    /// # Errors
+    /// Those of [`WinStream::connect`] and, with [`expect_server`](Self::expect_server),
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the pipe is somebody else's.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{ConnectOptions, Server, WinListener};
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-{}", std::process::id());
+    /// let listener = WinListener::bind(&path)?;
+    /// let stream = ConnectOptions::new().expect_server(Server::CurrentUser).connect(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<WinStream> {
+        self.connect_addr(&WinPipeSocketAddr::from_pathname(path)?)
+    }
+
+    /// Connects to the pipe of that address, as [`connect`](Self::connect) does.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
+    /// unnamed address.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{ConnectOptions, WinListener};
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-addr-{}", std::process::id());
+    /// let listener = WinListener::bind(&path)?;
+    /// let stream = ConnectOptions::new().connect_addr(&listener.local_addr()?)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect_addr(&self, addr: &WinPipeSocketAddr) -> io::Result<WinStream> {
+        WinStream::with(addr, self)
+    }
+}
+
+impl Default for ConnectOptions {
+    fn default() -> ConnectOptions {
+        ConnectOptions::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(change: impl FnOnce(&mut ListenOptions) -> &mut ListenOptions) -> io::Result<Sizes> {
+        change(&mut ListenOptions::new()).sizes()
+    }
+
+    #[test]
+    fn the_defaults_are_what_the_docs_say() {
+        let options = ListenOptions::new();
+        assert_eq!(options.access, Access::CurrentUser);
+        assert!(options.reject_remote && options.half_close);
+        let expected = Sizes {
+            backlog: 16,
+            limit: u32::MAX,
+            inbound: 65_536,
+            outbound: 65_536,
+        };
+        assert_eq!(options.sizes().unwrap(), expected);
+
+        let options = ConnectOptions::new();
+        assert_eq!(options.timeout, Duration::from_secs(1));
+        assert!(!options.wait_for_server);
+        assert_eq!(options.impersonation, Impersonation::Identification);
+        assert_eq!(options.expected, None);
+    }
+
+    #[test]
+    fn numbers_out_of_bounds_are_invalid_input_that_says_the_bounds() {
+        let refused = |change: fn(&mut ListenOptions) -> &mut ListenOptions, says: &str| {
+            let error = sizes(change).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains(says), "{error}");
+        };
+        refused(|options| options.backlog(0), "1 to 4096");
+        refused(|options| options.backlog(10_000), "1 to 4096");
+        refused(|options| options.max_instances(0), "1 to 254");
+        refused(|options| options.max_instances(255), "1 to 254");
+        refused(|options| options.inbound_buffer(0), "inbound_buffer");
+        refused(
+            |options| options.inbound_buffer(usize::MAX),
+            "inbound_buffer",
+        );
+        refused(|options| options.outbound_buffer(0), "outbound_buffer");
+        refused(
+            |options| options.outbound_buffer((1 << 30) + 1),
+            "outbound_buffer",
+        );
+        refused(
+            |options| options.backlog(17).max_instances(16),
+            "max_instances of 16",
+        );
+    }
+
+    #[test]
+    fn the_backlog_fits_the_instances_unless_it_is_set() {
+        let sizes = sizes(|options| options.max_instances(4)).unwrap();
+        assert_eq!((sizes.backlog, sizes.limit), (4, 4));
+        super::tests::sizes(|options| options.backlog(254).max_instances(254)).unwrap();
+    }
+}
