@@ -196,9 +196,12 @@ impl WinListener {
                 return Err(aborted());
             }
             shared.follow_reject_remote(&mut idle);
-            let head = match idle.pop_front() {
-                Some(head) => head,
-                None => shared.instance(false).map_err(Code::explain_limit)?,
+            // One always listens, so that the name stays this listener's.
+            while idle.len() < 2 {
+                idle.push_back(shared.instance(false).map_err(Code::explain_limit)?);
+            }
+            let Some(head) = idle.pop_front() else {
+                continue;
             };
             let stop = match head.connect_named_pipe(&mut call) {
                 Ok(()) => {
@@ -384,7 +387,7 @@ impl Shared {
 
     /// Makes an instance, which listens from now on.
     fn instance(&self, first: bool) -> Result<Pipe, Code> {
-        let instance = Instance {
+        pipe::create_named_pipe(Instance {
             root: None,
             name: &self.path,
             descriptor: Some(&self.descriptor),
@@ -394,15 +397,7 @@ impl Shared {
             limit: self.sizes.limit,
             inbound: self.sizes.inbound,
             outbound: self.sizes.outbound,
-        };
-        match pipe::create_named_pipe(instance) {
-            // All others have gone meanwhile, and the name with them.
-            Err(Code::FILE_NOT_FOUND) if !first => pipe::create_named_pipe(Instance {
-                first: true,
-                ..instance
-            }),
-            result => result,
-        }
+        })
     }
 
     /// Makes the backlog whole again. Where that fails, a later `accept` tries again.

@@ -89,9 +89,10 @@ impl ListenOptions {
     }
 
     /// Limits how many instances the pipe has, the backlog's and those of accepted streams together:
-    /// 1 to 254. The default is as many as there is memory for.
+    /// 2 to 254. The default is as many as there is memory for.
     ///
-    /// While all are in use, clients wait as at a full backlog, and `accept` fails with
+    /// One of them always listens, so that the name stays this listener's. When the others are all
+    /// in use, clients wait as at a full backlog, and `accept` fails with
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) until an accepted stream is dropped.
     ///
     /// # Examples
@@ -201,11 +202,11 @@ impl ListenOptions {
         };
         let limit = match self.max_instances {
             None => u32::MAX,
-            Some(limit @ 1..=Self::MOST_INSTANCES) => limit,
+            Some(limit @ 2..=Self::MOST_INSTANCES) => limit,
             Some(limit) => {
                 let most = Self::MOST_INSTANCES;
                 return Err(invalid(format!(
-                    "max_instances is {limit}, and can be 1 to {most}, or not set for no limit"
+                    "max_instances is {limit}, and can be 2 to {most}, or not set for no limit"
                 )));
             }
         };
@@ -424,8 +425,9 @@ mod tests {
         };
         refused(|options| options.backlog(0), "1 to 4096");
         refused(|options| options.backlog(10_000), "1 to 4096");
-        refused(|options| options.max_instances(0), "1 to 254");
-        refused(|options| options.max_instances(255), "1 to 254");
+        refused(|options| options.max_instances(0), "2 to 254");
+        refused(|options| options.max_instances(1), "2 to 254");
+        refused(|options| options.max_instances(255), "2 to 254");
         refused(|options| options.inbound_buffer(0), "inbound_buffer");
         refused(
             |options| options.inbound_buffer(usize::MAX),

@@ -8,7 +8,7 @@ use std::os::windows::io::{
 };
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::sys::error::{self, Code, Doing};
@@ -70,6 +70,8 @@ pub struct WinStream {
 /// What all clones of a stream have in common.
 struct Shared {
     reading: Control,
+    /// Shared by reads while they are issued; a peek that is about to wait is alone.
+    issuing: RwLock<()>,
     writing: Control,
     writers: Writers,
     facts: OnceLock<Facts>,
@@ -87,6 +89,8 @@ pub(crate) struct Facts {
     chunk: usize,
     /// Whether the pipe keeps messages apart, so that an empty one can mean the end.
     has_messages: bool,
+    /// Whether reads of this end stop where messages do.
+    reads_by_message: bool,
     /// Whether this is the server's end.
     is_server: bool,
 }
@@ -560,19 +564,27 @@ impl WinStream {
         let facts = self.facts()?;
         let mut call = Call::new(&self.shared.reading);
         while !self.shared.reading.is_ended() {
-            match self.pipe.peek_named_pipe(buf) {
-                Ok(0) => {}
-                Ok(count) => return Ok(count),
-                Err(code) if code.is_peer_gone() => return Ok(self.end_of_data()),
-                // Not connected, one way or another: the read below says which.
-                Err(Code::BAD_PIPE) => {}
-                Err(code) => return Err(code.explain(Doing::Using)),
+            if let Some(count) = self.peek_now(buf)? {
+                return Ok(count);
             }
-            // Nothing is there, or the end is: an empty message doesn't show. A read of no bytes
-            // waits for data and leaves it, but takes the end.
-            match self.pipe.read_file(&mut [], &mut call) {
-                Ok(read) if read.more || !facts.has_messages => {}
-                Ok(_) => return Ok(self.end_of_data()),
+            // Nothing is there, or the mark of the end is: an empty message doesn't show. A read of
+            // no bytes waits for data and leaves it, but takes the mark.
+            let mut alone = Some(
+                self.shared
+                    .issuing
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+            match self.pipe.read_nothing(&mut call, &mut alone) {
+                // Something was there after all. If it's data it shows now, for no other read has
+                // been issued since.
+                Ok(read) if alone.is_some() => match self.peek_now(buf)? {
+                    Some(count) => return Ok(count),
+                    None if facts.reads_by_message && !read.more => return Ok(self.end_of_data()),
+                    None => {}
+                },
+                Ok(read) if facts.reads_by_message && !read.more => return Ok(self.end_of_data()),
+                Ok(_) => {}
                 Err(stop) => return self.stopped_reading(stop),
             }
         }
@@ -648,6 +660,7 @@ impl WinStream {
     fn adopt(pipe: Pipe, local: WinPipeSocketAddr, peer: WinPipeSocketAddr) -> WinStream {
         let shared = Shared {
             reading: Control::new(),
+            issuing: RwLock::new(()),
             writing: Control::new(),
             writers: Writers::new(),
             facts: OnceLock::new(),
@@ -675,10 +688,13 @@ impl WinStream {
             .pipe
             .local_information()
             .map_err(Code::explain_handle)?;
-        let facts = Facts::of(&information);
+        let mut facts = Facts::of(&information);
         // Its former owner may have let it read by byte, or not wait. Where the handle doesn't allow
         // the change, it's used as it is.
-        let _ = self.pipe.set_named_pipe_handle_state(facts.has_messages);
+        facts.reads_by_message &= self
+            .pipe
+            .set_named_pipe_handle_state(facts.has_messages)
+            .is_ok();
         Ok(*self.shared.facts.get_or_init(|| facts))
     }
 
@@ -720,6 +736,26 @@ impl WinStream {
         }
     }
 
+    /// Copies the bytes that show; `None` if none do.
+    fn peek_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.pipe.peek_named_pipe(buf) {
+            Ok(0) => Ok(None),
+            Ok(count) => Ok(Some(count)),
+            Err(code) if code.is_peer_gone() => Ok(Some(self.end_of_data())),
+            // Not connected, one way or another: a read says which.
+            Err(Code::BAD_PIPE) => Ok(None),
+            Err(code) => Err(code.explain(Doing::Using)),
+        }
+    }
+
+    /// Keeps a waiting peek from mistaking what a read takes for the end, until the read is issued.
+    fn issuing(&self) -> RwLockReadGuard<'_, ()> {
+        self.shared
+            .issuing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Remembers that there's nothing more to read, and tells the others who wait for something: the
     /// mark of the end is one message, and reached only one of them.
     fn end_of_data(&self) -> usize {
@@ -742,7 +778,16 @@ impl WinStream {
         let mut longest = facts.chunk;
         let mut done = 0;
         while done < total {
-            match write(done, longest, &mut call) {
+            let written = match self.shared.writing.is_ended() {
+                true => Err(Stop::Ended),
+                false => write(done, longest, &mut call),
+            };
+            match written {
+                // A pipe that somebody has set not to wait takes nothing of what doesn't fit.
+                Ok(Transferred { count: 0, .. }) if done == 0 => {
+                    return Err(stopped(Stop::WouldBlock));
+                }
+                Ok(Transferred { count: 0, .. }) => break,
                 Ok(written) => done += written.count,
                 // Some of it may fit.
                 Err(Stop::WouldBlock) if longest.min(total - done) > SHORTEST_PART => {
@@ -775,6 +820,7 @@ impl Facts {
         Facts {
             chunk,
             has_messages,
+            reads_by_message: has_messages,
             is_server: true,
         }
     }
@@ -784,6 +830,7 @@ impl Facts {
             // One byte is never partly delivered, so it does where there is no quota at all.
             chunk: information.write_quota.clamp(1, LONGEST_CHUNK),
             has_messages: information.is_message_type,
+            reads_by_message: information.is_message_type,
             is_server: information.is_server,
         }
     }
@@ -815,7 +862,7 @@ impl Read for &WinStream {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.read_with(|call| self.pipe.read_file(buf, call))
+        self.read_with(|call| self.pipe.read_file(buf, call, self.issuing()))
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
@@ -823,7 +870,7 @@ impl Read for &WinStream {
         match (filled.next(), filled.next()) {
             (None, _) => Ok(0),
             (Some(only), None) => self.read(only),
-            _ => self.read_with(|call| self.pipe.read_scattered(bufs, call)),
+            _ => self.read_with(|call| self.pipe.read_scattered(bufs, call, self.issuing())),
         }
     }
 }
@@ -957,6 +1004,7 @@ fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io:
         Err(code) if code.is_peer_gone() => Facts {
             chunk: 1,
             has_messages: true,
+            reads_by_message: true,
             is_server: false,
         },
         Err(code) => return Err(code.explain(Doing::Using)),

@@ -423,26 +423,45 @@ fn numbers_that_make_no_sense_are_invalid_input_and_make_no_pipe() {
 fn more_streams_than_instances_are_busy_until_one_is_dropped() {
     within(LIMIT, || {
         let path = fresh_path();
-        let listener = ListenOptions::new().max_instances(2).bind(&path).unwrap();
+        let listener = ListenOptions::new().max_instances(3).bind(&path).unwrap();
         let patience = Duration::from_millis(50);
         let connect = || ConnectOptions::new().timeout(patience).connect(&path);
-        let clients = [connect().unwrap(), connect().unwrap()];
+        let clients = [connect().unwrap(), connect().unwrap(), connect().unwrap()];
         let (first, _) = listener.accept().unwrap();
         let (_second, _) = listener.accept().unwrap();
-        let error = listener.accept().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
-        assert_eq!(connect().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        // The third waits at the instance that always listens.
+        for _ in 0..2 {
+            let error = listener.accept().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
+            assert_eq!(connect().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        }
+        (&clients[2]).write_all(b"third").unwrap();
         drop(first);
-        drop(clients);
-        // The next accept makes the instance that is free now.
-        thread::scope(|scope| {
-            let server = scope.spawn(|| listener.accept().map(drop));
-            let limit = Instant::now() + LIMIT;
-            while connect().is_err() {
-                assert!(Instant::now() < limit);
-            }
-            server.join().unwrap().unwrap();
-        });
+        let (mut third, _) = listener.accept().unwrap();
+        third.read_exact(&mut [0; 5]).unwrap();
+        assert_eq!(
+            listener.accept().unwrap_err().kind(),
+            ErrorKind::ResourceBusy
+        );
+        drop(third);
+        connect().unwrap();
+        listener.accept().unwrap();
+    });
+}
+
+#[test]
+fn the_name_stays_the_listeners_when_all_streams_are_dropped() {
+    within(LIMIT, || {
+        let path = fresh_path();
+        let listener = ListenOptions::new().max_instances(2).bind(&path).unwrap();
+        for _ in 0..5 {
+            let client = WinStream::connect(&path).unwrap();
+            drop(listener.accept().unwrap());
+            drop(client);
+            // Nobody has accepted again, and still there is somebody to connect to.
+            drop(WinStream::connect(&path).unwrap());
+            listener.accept().unwrap();
+        }
     });
 }
 

@@ -162,7 +162,7 @@ fn a_refused_write_to_a_foreign_pipe_is_exact() {
                 .set_write_timeout(Some(Duration::from_millis(2)))
                 .unwrap();
             let (mut sent, mut received) = (0, Vec::new());
-            for _ in 0..50 {
+            for round in 0..50 {
                 let error = loop {
                     match client.write(&text(sent, 3001)) {
                         Ok(count) => sent += count,
@@ -170,7 +170,8 @@ fn a_refused_write_to_a_foreign_pipe_is_exact() {
                     }
                 };
                 assert_eq!(error.kind(), ErrorKind::TimedOut);
-                let mut buf = [0; 2500];
+                // Now less than one write, now more.
+                let mut buf = vec![0; 2500 + round * 70];
                 let count = match server.read(&mut buf) {
                     Ok(count) => count,
                     // The buffer is full, which std takes for an error.
@@ -185,6 +186,76 @@ fn a_refused_write_to_a_foreign_pipe_is_exact() {
             assert_eq!(received.len(), sent);
             assert_eq!(received, text(0, sent));
         }
+    });
+}
+
+#[test]
+fn a_refused_write_to_a_foreign_client_that_reads_by_byte_is_exact() {
+    within(LIMIT, || {
+        let path = fresh_path();
+        let listener = WinListener::bind(&path).unwrap();
+        let mut client = foreign_client(&path);
+        let (mut server, _) = listener.accept().unwrap();
+        server
+            .set_write_timeout(Some(Duration::from_millis(2)))
+            .unwrap();
+        let (mut sent, mut received) = (0, Vec::new());
+        for round in 0..50 {
+            let error = loop {
+                match server.write(&text(sent, 40_000)) {
+                    Ok(count) => sent += count,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            let mut buf = vec![0; 30_000 + round * 1000];
+            let count = client.read(&mut buf).unwrap();
+            received.extend_from_slice(&buf[..count]);
+        }
+        drop(server);
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), sent);
+        assert!(received == text(0, sent));
+    });
+}
+
+#[test]
+fn a_read_of_nothing_takes_no_data_whether_it_waits_or_not() {
+    // What `peek` waits by. That it tells data from the mark of the end is known of reads that wait;
+    // of others only that it takes no data.
+    within(LIMIT, || {
+        let path = fresh_path();
+        let server = foreign_instance(&path, 0, MESSAGE, 1).unwrap();
+        let client = foreign_client(&path);
+        set_read_mode(&client, PIPE_READMODE_MESSAGE);
+        let mut server = File::from(server);
+        server.write_all(b"hello").unwrap();
+        let _ = (&client).read(&mut []);
+        thread::scope(|scope| {
+            let mut buf = [0; 8];
+            assert_eq!((&client).read(&mut buf).unwrap(), 5);
+            let waiting = scope.spawn(|| {
+                (&client)
+                    .read(&mut [])
+                    .map_err(|error| error.raw_os_error())
+            });
+            thread::sleep(A_WHILE);
+            server.write_all(b"world").unwrap();
+            assert_eq!(
+                waiting.join().unwrap(),
+                Err(Some(234)),
+                "data is more than fits"
+            );
+            assert_eq!((&client).read(&mut buf).unwrap(), 5);
+            let waiting = scope.spawn(|| {
+                (&client)
+                    .read(&mut [])
+                    .map_err(|error| error.raw_os_error())
+            });
+            thread::sleep(A_WHILE);
+            assert_eq!(server.write(&[]).unwrap(), 0);
+            assert_eq!(waiting.join().unwrap(), Ok(0), "the mark of the end isn't");
+        });
     });
 }
 
@@ -270,8 +341,8 @@ fn an_empty_message_of_a_foreign_peer_is_the_end_and_the_end_is_final() {
         let mut buf = [0; 64];
         assert_eq!(server.read(&mut buf).unwrap(), 1);
         for _ in 0..3 {
-            assert_eq!(server.peek(&mut buf).unwrap(), 0);
             assert_eq!(server.read(&mut buf).unwrap(), 0);
+            assert_eq!(server.peek(&mut buf).unwrap(), 0);
         }
     });
 }

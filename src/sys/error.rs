@@ -155,7 +155,11 @@ impl Code {
 
     /// The error of a handle that can't be used as a stream.
     pub(crate) fn explain_handle(self) -> io::Error {
-        self.with(io::ErrorKind::InvalidInput, NOT_A_PIPE)
+        match self {
+            // It may well be one, but not with the rights that reading and writing take.
+            Code::ACCESS_DENIED => self.into(),
+            _ => self.with(io::ErrorKind::InvalidInput, NOT_A_PIPE),
+        }
     }
 
     fn with(self, kind: io::ErrorKind, advice: &'static str) -> io::Error {

@@ -39,7 +39,7 @@ use windows_sys::Win32::System::Pipes::{
 use windows_sys::core::BOOL;
 
 use super::error::Code;
-use super::overlapped::{self, Call, Stop, Transferred};
+use super::overlapped::{self, Call, Issued, Stop, Transferred};
 use super::security::Descriptor;
 use super::trace;
 
@@ -142,15 +142,15 @@ impl Pipe {
     }
 
     /// Reads what is there, or waits for it: at most one message, and of a longer one as much as the
-    /// buffer holds. An empty message is 0 bytes. This corresponds to calling `ReadFile`.
-    ///
-    /// With an empty buffer it waits for data and takes none; but it takes an empty message.
+    /// buffer holds. An empty message is 0 bytes. `issuing` is dropped once the call is issued. This
+    /// corresponds to calling `ReadFile`.
     pub(crate) fn read_file(
         &self,
         buf: &mut [u8],
         call: &mut Call<'_>,
+        issuing: impl Sized,
     ) -> Result<Transferred, Stop> {
-        self.read_into(buf.as_mut_ptr().cast(), buf.len(), call)
+        self.read_into(buf.as_mut_ptr().cast(), buf.len(), call, |_| drop(issuing))
     }
 
     /// Reads as [`read_file`](Self::read_file) does, into several buffers with one call.
@@ -158,13 +158,15 @@ impl Pipe {
         &self,
         bufs: &mut [io::IoSliceMut<'_>],
         call: &mut Call<'_>,
+        issuing: impl Sized,
     ) -> Result<Transferred, Stop> {
         let room = bufs
             .iter()
             .map(|buf| buf.len())
             .fold(0, usize::saturating_add);
         let mut gathered = [MaybeUninit::<u8>::uninit(); SCRATCH];
-        let read = self.read_into(gathered.as_mut_ptr().cast(), room.min(SCRATCH), call)?;
+        let at = gathered.as_mut_ptr().cast();
+        let read = self.read_into(at, room.min(SCRATCH), call, |_| drop(issuing))?;
         // SAFETY: the kernel wrote the first `count` bytes, and that is at most what was asked for.
         let mut rest =
             unsafe { std::slice::from_raw_parts(gathered.as_ptr().cast::<u8>(), read.count) };
@@ -176,11 +178,35 @@ impl Pipe {
         Ok(read)
     }
 
-    fn read_into(&self, at: *mut u8, len: usize, call: &mut Call<'_>) -> Result<Transferred, Stop> {
+    /// Waits until there is something to read, and takes no data; but it takes an empty message. If
+    /// it has to wait, `alone` is dropped before it does. This corresponds to calling `ReadFile` for
+    /// no bytes.
+    ///
+    /// A message that comes while this waits is `more` than fits; an empty one isn't. Of what was
+    /// there before, that says nothing: it's not known whether Windows looks at it.
+    pub(crate) fn read_nothing<G>(
+        &self,
+        call: &mut Call<'_>,
+        alone: &mut Option<G>,
+    ) -> Result<Transferred, Stop> {
+        self.read_into(ptr::NonNull::dangling().as_ptr(), 0, call, |issued| {
+            if issued == Issued::Pending {
+                *alone = None;
+            }
+        })
+    }
+
+    fn read_into(
+        &self,
+        at: *mut u8,
+        len: usize,
+        call: &mut Call<'_>,
+        then: impl FnOnce(Issued),
+    ) -> Result<Transferred, Stop> {
         let handle = self.0.as_raw_handle();
         let len = len.min(LONGEST_TRANSFER);
         overlapped::run(self.as_handle(), call, |operation| {
-            // SAFETY: `at` has room for `len` bytes, at most what both callers give, and outlives
+            // SAFETY: `at` has room for `len` bytes, at most what the callers give, and outlives
             // `run`, which returns only when the operation is over. The count comes from the
             // OVERLAPPED, so none is asked for here.
             let ok = unsafe {
@@ -192,8 +218,9 @@ impl Pipe {
                     operation.overlapped(),
                 )
             };
-            let _issued = operation.issued(ok);
-            trace!("ReadFile({handle:?}, {len}) = {_issued:?}");
+            let issued = operation.issued(ok);
+            then(issued);
+            trace!("ReadFile({handle:?}, {len}) = {issued:?}");
         })
     }
 
@@ -251,7 +278,8 @@ impl Pipe {
     /// to calling `PeekNamedPipe`.
     pub(crate) fn peek_named_pipe(&self, buf: &mut [u8]) -> Result<usize, Code> {
         let handle = self.0.as_raw_handle();
-        let len = buf.len().min(LONGEST_TRANSFER) as u32;
+        // Windows makes room for all of it twice on the way.
+        let len = buf.len().min(SCRATCH) as u32;
         let mut count = 0;
         // SAFETY: `buf` has room for `len` bytes and `count` is a place for a number; the call
         // doesn't wait, and keeps neither.
