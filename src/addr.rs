@@ -13,8 +13,7 @@ const LONGEST: usize = 256;
 
 /// The address of a named pipe, or of no pipe at all (*unnamed*).
 ///
-/// This is to [`WinStream`](crate::WinStream) and [`WinListener`](crate::WinListener) what
-/// `std::os::unix::net::SocketAddr` is to the Unix types. An address that exists is well formed: a bad name is refused
+/// This is to `WinStream` and `WinListener` what `std::os::unix::net::SocketAddr` is to the Unix types. An address that exists is well formed: a bad name is refused
 /// by [`from_pathname`](Self::from_pathname), with an error that says what is wrong with it.
 ///
 /// # Examples

@@ -131,7 +131,7 @@ impl WinListener {
     }
 
     /// Makes the pipe that the options say.
-    pub(crate) fn with(
+    fn with(
         addr: &WinPipeSocketAddr,
         options: &ListenOptions,
         sizes: Sizes,
@@ -376,6 +376,47 @@ impl WinListener {
         self.0.control.end();
         self.0.idle().clear();
         Ok(())
+    }
+}
+
+impl ListenOptions {
+    /// Makes the pipe of that path. Clients can connect from now on.
+    ///
+    /// # Errors
+    /// Those of [`WinListener::bind`], and:
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): a number is out of its bounds, the backlog is
+    ///   larger than the number of instances, or the access isn't sound (the message quotes a bad
+    ///   SDDL string);
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the access doesn't let this very
+    ///   process make another instance.
+    ///
+    /// # Examples
+    /// ```
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-bind-{}", std::process::id());
+    /// let listener = winpipe::ListenOptions::new().bind(path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind<P: AsRef<Path>>(&self, path: P) -> io::Result<WinListener> {
+        self.bind_addr(&WinPipeSocketAddr::from_pathname(path)?)
+    }
+
+    /// Makes the pipe of that address, as [`bind`](Self::bind) does.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
+    /// unnamed address.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{ListenOptions, WinPipeSocketAddr};
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-bind-addr-{}", std::process::id());
+    /// let addr = WinPipeSocketAddr::from_pathname(path)?;
+    /// let listener = ListenOptions::new().bind_addr(&addr)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind_addr(&self, addr: &WinPipeSocketAddr) -> io::Result<WinListener> {
+        WinListener::with(addr, self, self.sizes()?)
     }
 }
 

@@ -2,13 +2,12 @@
 //! made or opened.
 
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::security::invalid;
-use crate::{Access, Impersonation, Server, WinListener, WinPipeSocketAddr, WinStream};
+use crate::{Access, Impersonation, Server};
 
-/// How to make a pipe, step by step, where [`WinListener::bind`] doesn't do.
+/// How to make a pipe, step by step, where [`WinListener::bind`](crate::WinListener::bind) doesn't do.
 ///
 /// # Examples
 /// A service that every user of this computer may talk to:
@@ -41,7 +40,7 @@ impl ListenOptions {
     /// 255 is Windows' word for as many as there is memory for.
     const MOST_INSTANCES: u32 = 254;
 
-    /// The options of [`WinListener::bind`]: the current user only, no remote clients, a backlog of
+    /// The options of [`WinListener::bind`](crate::WinListener::bind): the current user only, no remote clients, a backlog of
     /// 16, any number of instances, 64 KiB of buffer each way, half-close.
     ///
     /// # Examples
@@ -151,48 +150,8 @@ impl ListenOptions {
         self
     }
 
-    /// Makes the pipe of that path. Clients can connect from now on.
-    ///
-    /// # Errors
-    /// Those of [`WinListener::bind`], and:
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): a number is out of its bounds, the backlog is
-    ///   larger than the number of instances, or the access isn't sound (the message quotes a bad
-    ///   SDDL string);
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the access doesn't let this very
-    ///   process make another instance.
-    ///
-    /// # Examples
-    /// ```
-    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-bind-{}", std::process::id());
-    /// let listener = winpipe::ListenOptions::new().bind(path)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn bind<P: AsRef<Path>>(&self, path: P) -> io::Result<WinListener> {
-        self.bind_addr(&WinPipeSocketAddr::from_pathname(path)?)
-    }
-
-    /// Makes the pipe of that address, as [`bind`](Self::bind) does.
-    ///
-    /// # Errors
-    /// Those of [`bind`](Self::bind), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
-    /// unnamed address.
-    ///
-    /// # Examples
-    /// ```
-    /// use winpipe::{ListenOptions, WinPipeSocketAddr};
-    ///
-    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-bind-addr-{}", std::process::id());
-    /// let addr = WinPipeSocketAddr::from_pathname(path)?;
-    /// let listener = ListenOptions::new().bind_addr(&addr)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn bind_addr(&self, addr: &WinPipeSocketAddr) -> io::Result<WinListener> {
-        let sizes = self.sizes()?;
-        WinListener::with(addr, self, sizes)
-    }
-
     /// The numbers, if they make sense.
-    fn sizes(&self) -> io::Result<Sizes> {
+    pub(crate) fn sizes(&self) -> io::Result<Sizes> {
         let buffer = |bytes: usize, name: &str| match bytes {
             1..=Self::LARGEST_BUFFER => Ok(bytes as u32),
             _ => Err(invalid(format!(
@@ -250,7 +209,7 @@ pub(crate) struct Sizes {
     pub(crate) outbound: u32,
 }
 
-/// How to connect to a pipe, step by step, where [`WinStream::connect`] doesn't do.
+/// How to connect to a pipe, step by step, where [`WinStream::connect`](crate::WinStream::connect) doesn't do.
 ///
 /// # Examples
 /// A client that talks to a service of the system, and to nobody who has taken its name:
@@ -271,7 +230,7 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// The options of [`WinStream::connect`]: a second for a busy server, none for one that isn't
+    /// The options of [`WinStream::connect`](crate::WinStream::connect): a second for a busy server, none for one that isn't
     /// there, [`Impersonation::Identification`], any server.
     ///
     /// # Examples
@@ -341,44 +300,6 @@ impl ConnectOptions {
     pub fn expect_server(&mut self, server: Server) -> &mut ConnectOptions {
         self.expected = Some(server);
         self
-    }
-
-    /// Connects to the pipe of that path.
-    ///
-    /// # Errors
-    /// Those of [`WinStream::connect`] and, with [`expect_server`](Self::expect_server),
-    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the pipe is somebody else's.
-    ///
-    /// # Examples
-    /// ```
-    /// use winpipe::{ConnectOptions, Server, WinListener};
-    ///
-    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-{}", std::process::id());
-    /// let listener = WinListener::bind(&path)?;
-    /// let stream = ConnectOptions::new().expect_server(Server::CurrentUser).connect(&path)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<WinStream> {
-        self.connect_addr(&WinPipeSocketAddr::from_pathname(path)?)
-    }
-
-    /// Connects to the pipe of that address, as [`connect`](Self::connect) does.
-    ///
-    /// # Errors
-    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
-    /// unnamed address.
-    ///
-    /// # Examples
-    /// ```
-    /// use winpipe::{ConnectOptions, WinListener};
-    ///
-    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-addr-{}", std::process::id());
-    /// let listener = WinListener::bind(&path)?;
-    /// let stream = ConnectOptions::new().connect_addr(&listener.local_addr()?)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn connect_addr(&self, addr: &WinPipeSocketAddr) -> io::Result<WinStream> {
-        WinStream::with(addr, self)
     }
 }
 

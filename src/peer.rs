@@ -66,7 +66,7 @@ impl WinStream {
     ///
     /// Windows checks access then as if the client did it, so a service can open a file for whom
     /// it serves without deciding itself who may. The client has to allow it, with
-    /// [`ConnectOptions::impersonation`]; by default the thread can only *identify* him, and opens
+    /// [`ConnectOptions::impersonation`](crate::ConnectOptions::impersonation); by default the thread can only *identify* him, and opens
     /// nothing. It's the client as he was when he sent the last message that was read.
     ///
     /// If the thread can't get back to what it was, the process ends.

@@ -594,10 +594,7 @@ impl WinStream {
 
 impl WinStream {
     /// Connects as the options say.
-    pub(crate) fn with(
-        addr: &WinPipeSocketAddr,
-        options: &ConnectOptions,
-    ) -> io::Result<WinStream> {
+    fn with(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<WinStream> {
         let path = pipe::wide(&addr.win32_path()?);
         let quality = match options.impersonation {
             Impersonation::Anonymous => Quality::Anonymous,
@@ -810,6 +807,46 @@ impl WinStream {
             Err(Stop::Failed(code)) if !code.is_peer_gone() => Err(code.explain(Doing::Using)),
             _ => Ok(()),
         }
+    }
+}
+
+impl ConnectOptions {
+    /// Connects to the pipe of that path.
+    ///
+    /// # Errors
+    /// Those of [`WinStream::connect`] and, with [`expect_server`](Self::expect_server),
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the pipe is somebody else's.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{ConnectOptions, Server, WinListener};
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-{}", std::process::id());
+    /// let listener = WinListener::bind(&path)?;
+    /// let stream = ConnectOptions::new().expect_server(Server::CurrentUser).connect(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<WinStream> {
+        self.connect_addr(&WinPipeSocketAddr::from_pathname(path)?)
+    }
+
+    /// Connects to the pipe of that address, as [`connect`](Self::connect) does.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
+    /// unnamed address.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{ConnectOptions, WinListener};
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-addr-{}", std::process::id());
+    /// let listener = WinListener::bind(&path)?;
+    /// let stream = ConnectOptions::new().connect_addr(&listener.local_addr()?)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect_addr(&self, addr: &WinPipeSocketAddr) -> io::Result<WinStream> {
+        WinStream::with(addr, self)
     }
 }
 
