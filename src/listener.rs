@@ -466,18 +466,21 @@ impl Shared {
         if self.control.is_ended() {
             return;
         }
-        let old = std::mem::take(idle);
-        // The new ones come first, so that the name is never free.
+        let mut fresh = Idle::new();
+        for old in std::mem::take(idle) {
+            match old.local_information() {
+                Ok(information) if !information.is_listening => idle.push_back(old),
+                _ => {
+                    // The new one comes first, so that the name is never free; but at the limit of
+                    // instances, others hold it.
+                    let new = self.instance(false);
+                    drop(old);
+                    fresh.extend(new.or_else(|_| self.instance(false)).ok());
+                }
+            }
+        }
+        idle.append(&mut fresh);
         self.refill(idle);
-        let is_connected = |pipe: &Pipe| {
-            pipe.local_information()
-                .is_ok_and(|information| !information.is_listening)
-        };
-        let connected: Idle = old.into_iter().filter(is_connected).collect();
-        connected
-            .into_iter()
-            .rev()
-            .for_each(|pipe| idle.push_front(pipe));
     }
 }
 

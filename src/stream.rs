@@ -800,10 +800,9 @@ impl WinStream {
 
     /// Sends the mark of the end. It's queued even where the pipe is full.
     fn send_end(&self) -> io::Result<()> {
-        match self
-            .pipe
-            .write_file(&[], &mut Call::new(&self.shared.writing))
-        {
+        // Not under the control of the writing half, which is shut down: that doesn't hold for its end.
+        let open = Control::new();
+        match self.pipe.write_file(&[], &mut Call::new(&open)) {
             Err(Stop::Failed(code)) if !code.is_peer_gone() => Err(code.explain(Doing::Using)),
             _ => Ok(()),
         }

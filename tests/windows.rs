@@ -911,6 +911,21 @@ fn reject_remote_keeps_the_clients_that_have_come_and_those_that_come() {
     });
 }
 
+#[test]
+fn reject_remote_works_at_the_limit_of_instances() {
+    within(LIMIT, || {
+        let path = fresh_path();
+        let listener = WinListener::options().max_instances(2).bind(&path).unwrap();
+        for round in 0..6 {
+            listener.reject_remote(round % 2 == 0);
+            let client = WinStream::connect(&path).unwrap();
+            let accepted = listener.accept().unwrap();
+            listener.reject_remote(round % 2 == 1);
+            drop((client, accepted));
+        }
+    });
+}
+
 // Connecting
 
 /// A server that has its only instance taken.
