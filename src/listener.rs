@@ -149,9 +149,13 @@ impl WinListener {
             idle: Mutex::new(Idle::new()),
         };
         let mut idle = shared.idle();
-        idle.push_back(shared.instance(true).map_err(binding)?);
+        idle.push_back(
+            shared
+                .instance(true, options.reject_remote)
+                .map_err(binding)?,
+        );
         while idle.len() < sizes.backlog {
-            idle.push_back(shared.instance(false).map_err(Code::explain_limit)?);
+            idle.push_back(shared.another().map_err(Code::explain_limit)?);
         }
         drop(idle);
         Ok(WinListener(Arc::new(shared)))
@@ -198,7 +202,7 @@ impl WinListener {
             shared.follow_reject_remote(&mut idle);
             // One always listens, so that the name stays this listener's.
             while idle.len() < 2 {
-                idle.push_back(shared.instance(false).map_err(Code::explain_limit)?);
+                idle.push_back(shared.another().map_err(Code::explain_limit)?);
             }
             let Some(head) = idle.pop_front() else {
                 continue;
@@ -427,13 +431,13 @@ impl Shared {
     }
 
     /// Makes an instance, which listens from now on.
-    fn instance(&self, first: bool) -> Result<Pipe, Code> {
+    fn instance(&self, first: bool, reject_remote: bool) -> Result<Pipe, Code> {
         pipe::create_named_pipe(Instance {
             root: None,
             name: &self.path,
             descriptor: Some(&self.descriptor),
             first,
-            reject_remote: self.rejects_remote.load(Ordering::SeqCst),
+            reject_remote,
             by_message: self.by_message,
             limit: self.sizes.limit,
             inbound: self.sizes.inbound,
@@ -441,10 +445,15 @@ impl Shared {
         })
     }
 
+    /// Makes another instance, like the others.
+    fn another(&self) -> Result<Pipe, Code> {
+        self.instance(false, self.rejects_remote.load(Ordering::SeqCst))
+    }
+
     /// Makes the backlog whole again. Where that fails, a later `accept` tries again.
     fn refill(&self, idle: &mut Idle) {
         while idle.len() < self.sizes.backlog {
-            match self.instance(false) {
+            match self.another() {
                 Ok(instance) => idle.push_back(instance),
                 Err(_) => break,
             }
@@ -458,12 +467,8 @@ impl Shared {
     /// Makes the instances anew if they are to treat remote clients otherwise, but for those that a
     /// client has connected to already.
     fn follow_reject_remote(&self, idle: &mut Idle) {
-        if self.follows_reject_remote() {
-            return;
-        }
-        self.rejects_remote
-            .store(self.reject_remote.load(Ordering::SeqCst), Ordering::SeqCst);
-        if self.control.is_ended() {
+        let reject_remote = self.reject_remote.load(Ordering::SeqCst);
+        if self.rejects_remote.load(Ordering::SeqCst) == reject_remote {
             return;
         }
         let mut fresh = Idle::new();
@@ -473,14 +478,19 @@ impl Shared {
                 _ => {
                     // The new one comes first, so that the name is never free; but at the limit of
                     // instances, others hold it.
-                    let new = self.instance(false);
+                    let new = || self.instance(false, reject_remote);
+                    let first_try = new();
                     drop(old);
-                    fresh.extend(new.or_else(|_| self.instance(false)).ok());
+                    fresh.extend(first_try.or_else(|_| new()).ok());
                 }
             }
         }
         idle.append(&mut fresh);
-        self.refill(idle);
+        // Only now: whoever called `reject_remote` takes it for done, and lets clients come.
+        self.rejects_remote.store(reject_remote, Ordering::SeqCst);
+        if !self.control.is_ended() {
+            self.refill(idle);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use std::io;
 /// match winpipe::pipes() {
 ///     Ok(pipes) => {
 ///         for name in pipes {
-///             println!("{}", name?.display());
+///             println!("{}", name?.to_string_lossy());
 ///         }
 ///     }
 ///     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
