@@ -24,6 +24,8 @@ Usage: cargo xtask COMMAND
   run echo      sends what you type through a named pipe and shows what comes back
   test [ARGS]   runs all tests; on Linux natively, and then as Windows programs under Wine;
                 ARGS go to `cargo test`, for example: --test conformance -- shutdown
+  bench [ARGS]  times the crate beside the raw calls and other crates; ARGS go to the benchmark,
+                for example: --quick, --count, --case ping, --json, --plot FILE.svg
   lint          rustfmt, clippy, docs, the other Windows targets, and the rules of the house
 
 What is missing (on Linux Wine, MinGW, the Rust target) is set up first.
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         ["run", "echo"] => run_echo(),
         ["test", rest @ ..] => test(rest),
         ["lint"] => lint(),
+        ["bench", rest @ ..] => bench(rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())
@@ -132,6 +135,23 @@ fn count_skipped(command: &mut Command) -> Result<usize> {
     })?;
     tests.finish(None)?;
     Ok(skipped.load(Ordering::Relaxed))
+}
+
+/// Runs the benchmark for Windows; where that is under Wine, then std's Unix sockets natively, as the
+/// reference that their users come from.
+fn bench(args: &[&str]) -> Result<()> {
+    let windows = Platform::set_up()?;
+    let bench = ["--release", "--quiet", "--package", "winpipe-bench", "--"];
+    run(windows.cargo("run").args(bench).args(args))?;
+    let is_table = !args
+        .iter()
+        .any(|arg| matches!(*arg, "--json" | "--plot" | "--count" | "--list"));
+    if cfg!(not(windows)) && is_table {
+        say("the same natively, with std's Unix sockets");
+        // The ways are other ones there.
+        run(cargo("run").args(bench).args(args))?;
+    }
+    Ok(())
 }
 
 /// Checks everything that can be checked without running the crate; all of it, then reports.
