@@ -386,10 +386,11 @@ pub fn print(kinds: &[&'static Kind], json: bool) -> io::Result<()> {
             for (way, kind) in kinds.iter().enumerate() {
                 if let Some([calls, handles, heap]) = find(way, operation).as_deref() {
                     rows.push(format!(
-                        "  {{\"operation\":{},\"way\":{},\"calls\":{},\"handles\":{handles},\"heap\":{}}}",
+                        "  {{\"operation\":{},\"way\":{},\"calls\":{},\"handles\":{},\"heap\":{}}}",
                         quote(operation),
                         quote(kind.name),
-                        calls.parse::<usize>().map_or("null".into(), |calls| calls.to_string()),
+                        calls.replace('–', "null"),
+                        handles.replace('–', "null"),
                         heap.trim_end_matches(" B"),
                     ));
                 }

@@ -7,7 +7,7 @@ use crate::Failure;
 use crate::worker::Kind;
 
 /// One sample that takes longer is enough.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// All that was measured.
 pub struct Report<'a> {
