@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::ways::{Clock, Timeouts, Way, read_exact, receive, send};
+use crate::ways::{self, Clock, Timeouts, Way, read_exact, receive, send};
 use crate::worker;
 
 /// One kind of work.
@@ -20,7 +20,11 @@ pub enum Work {
         processes: bool,
     },
     /// One end writes, the other reads into 64 KiB; a slow one into 4 KiB, and pauses after each.
-    OneWay { unit: usize, slow: bool },
+    OneWay {
+        unit: usize,
+        slow: bool,
+        buffer: usize,
+    },
     /// Both ends write 64 KiB at a time and read, at once.
     BothWays,
     /// So many clients at once connect, send a byte, wait for the server to hang up, and drop.
@@ -82,7 +86,11 @@ pub fn all() -> Vec<Case> {
     for unit in [64, 4 * kib, 64 * kib, mib, 16 * mib] {
         add(
             format!("one way, {}", bytes(unit)),
-            Work::OneWay { unit, slow: false },
+            Work::OneWay {
+                unit,
+                slow: false,
+                buffer: ways::BUFFER,
+            },
         );
     }
     add(
@@ -90,6 +98,15 @@ pub fn all() -> Vec<Case> {
         Work::OneWay {
             unit: 64 * kib,
             slow: true,
+            buffer: ways::BUFFER,
+        },
+    );
+    add(
+        "one way, 1 MiB, buffers of 1 MiB".into(),
+        Work::OneWay {
+            unit: mib,
+            slow: false,
+            buffer: mib,
         },
     );
     add("both ways at once, 64 KiB".into(), Work::BothWays);
@@ -126,7 +143,7 @@ pub fn sample<W: Way>(work: Work, size: Size) -> io::Result<f64> {
             timeouts,
             processes,
         } => ping_pong::<W>(bytes, timeouts, processes, size.time),
-        Work::OneWay { unit, slow } => one_way::<W>(unit, slow, size.time),
+        Work::OneWay { unit, slow, buffer } => one_way::<W>(unit, slow, buffer, size.time),
         Work::BothWays => both_ways::<W>(size.time),
         Work::Connect { clients } => connect::<W>(clients, size.time),
         Work::Bind => repeat(size.time, || W::bind(&fresh_path()).map(drop)),
@@ -288,11 +305,17 @@ pub fn be_the_peer<W: Way>() -> io::Result<()> {
     Ok(())
 }
 
-fn one_way<W: Way>(unit: usize, slow: bool, time: Duration) -> io::Result<f64> {
-    with_server::<W, _>(
+fn one_way<W: Way>(unit: usize, slow: bool, buffer: usize, time: Duration) -> io::Result<f64> {
+    if buffer != ways::BUFFER && !W::SETS_BUFFERS {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    // The peer's buffer is as large, so that one read can take what one write sent.
+    let room = if slow { 4 << 10 } else { buffer };
+    ways::set_buffer(buffer);
+    let result = with_server::<W, _>(
         move |listener| {
             let mut stream = W::accept(listener)?;
-            let mut buf = vec![0; if slow { 4 << 10 } else { 64 << 10 }];
+            let mut buf = vec![0; room];
             while receive(&mut buf, |buf| {
                 let count = W::read(&mut stream, buf);
                 if slow {
@@ -319,7 +342,9 @@ fn one_way<W: Way>(unit: usize, slow: bool, time: Duration) -> io::Result<f64> {
             run(time / 8)?;
             run(time)
         },
-    )
+    );
+    ways::set_buffer(ways::BUFFER);
+    result
 }
 
 fn both_ways<W: Way>(time: Duration) -> io::Result<f64> {

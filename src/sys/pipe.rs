@@ -621,7 +621,9 @@ pub(crate) fn nt_path(win32_path: &[u16]) -> Result<Vec<u16>, Code> {
 
 /// A path or a name as the calls of Win32 take it.
 pub(crate) fn wide(path: &str) -> Vec<u16> {
-    path.encode_utf16().chain([0]).collect()
+    let mut wide = Vec::with_capacity(path.len() + 1);
+    wide.extend(path.encode_utf16().chain([0]));
+    wide
 }
 
 fn unicode_string(name: &[u16]) -> UNICODE_STRING {

@@ -21,8 +21,14 @@ impl Way for Winpipe {
     const CALLS: Calls = Calls::Recorded;
     const TIMEOUTS: Timeouts = Timeouts::Kept;
 
+    const SETS_BUFFERS: bool = true;
+
     fn bind(path: &str) -> io::Result<WinListener> {
-        WinListener::bind(path)
+        let bytes = super::buffer();
+        WinListener::options()
+            .inbound_buffer(bytes)
+            .outbound_buffer(bytes)
+            .bind(path)
     }
 
     fn accept(listener: &WinListener) -> io::Result<WinStream> {

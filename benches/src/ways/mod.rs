@@ -1,6 +1,7 @@
 //! The ways to move bytes that are compared. Each does the same work through the same few functions.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::count::Calls;
@@ -14,6 +15,22 @@ pub mod tokio;
 #[cfg(unix)]
 pub mod unix;
 
+/// The bytes that a pipe queues in each direction, but in the case that is about them.
+pub const BUFFER: usize = 64 << 10;
+
+static CHOSEN_BUFFER: AtomicUsize = AtomicUsize::new(BUFFER);
+
+/// Chooses the buffers of the pipes that are bound from now on.
+pub fn set_buffer(bytes: usize) {
+    CHOSEN_BUFFER.store(bytes, Ordering::Relaxed);
+}
+
+/// The buffers chosen.
+#[cfg_attr(not(windows), expect(dead_code, reason = "only pipes have a choice"))]
+pub fn buffer() -> usize {
+    CHOSEN_BUFFER.load(Ordering::Relaxed)
+}
+
 /// What a way can be asked to do. A stream is used on one thread at a time, a listener on the thread
 /// that made it.
 pub trait Way: 'static {
@@ -26,6 +43,8 @@ pub trait Way: 'static {
     const CALLS: Calls = Calls::Unknown;
     /// Whether a client can connect while nobody accepts.
     const HAS_BACKLOG: bool = true;
+    /// Whether [`bind`](Self::bind) follows [`set_buffer`].
+    const SETS_BUFFERS: bool = false;
     /// What [`set_timeouts`](Self::set_timeouts) does.
     const TIMEOUTS: Timeouts = Timeouts::Missing;
 

@@ -40,7 +40,6 @@ pub type Bare = Calls<true>;
 /// The raw calls.
 pub struct Calls<const BARE: bool>;
 
-const QUOTA: usize = 64 << 10;
 const BACKLOG: usize = 16;
 
 /// A listening pipe.
@@ -51,6 +50,8 @@ pub struct Listener {
 
 impl<const BARE: bool> Way for Calls<BARE> {
     type Listener = Listener;
+
+    const SETS_BUFFERS: bool = true;
     type Stream = OwnedHandle;
 
     const TIMEOUTS: Timeouts = Timeouts::Ignored;
@@ -217,7 +218,11 @@ fn read(stream: &OwnedHandle, buf: &mut [u8]) -> io::Result<usize> {
 }
 
 fn write_all<const BARE: bool>(stream: &OwnedHandle, bytes: &[u8]) -> io::Result<()> {
-    let longest = if BARE { u32::MAX as usize } else { QUOTA };
+    let longest = if BARE {
+        u32::MAX as usize
+    } else {
+        super::buffer()
+    };
     for chunk in bytes.chunks(longest) {
         let (at, len) = (chunk.as_ptr(), chunk.len() as u32);
         overlapped(|overlapped| {
@@ -295,8 +300,8 @@ fn instance<const BARE: bool>(path: &[u16]) -> io::Result<OwnedHandle> {
             PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED,
             mode | PIPE_REJECT_REMOTE_CLIENTS,
             PIPE_UNLIMITED_INSTANCES,
-            QUOTA as u32,
-            QUOTA as u32,
+            super::buffer() as u32,
+            super::buffer() as u32,
             0,
             ptr::null(),
         )
