@@ -90,8 +90,9 @@ impl WinStream {
     /// Takes the handle that the peer gives with [`send_handle`](Self::send_handle). The read and
     /// the write timeout hold. The new handle isn't inheritable.
     ///
-    /// The peer can only give what it has itself: the handle is duplicated from the peer's process,
-    /// and its number means nothing here.
+    /// The handle is duplicated from the peer's process, and its number means nothing here. Call this
+    /// only with a peer that doesn't mean to cheat: one that passes its end of the pipe on and ends,
+    /// may let its number be another process's.
     ///
     /// This corresponds to calling `OpenProcess` and `DuplicateHandle`.
     ///

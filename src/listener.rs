@@ -79,7 +79,7 @@ impl WinListener {
     ///
     /// # Errors
     /// - [`AddrInUse`](io::ErrorKind::AddrInUse): there is a pipe of that name; or this process may
-    ///   not make one, such as an AppContainer outside of `LOCAL\`.
+    ///   not make one. (Servers in AppContainers aren't supported yet.)
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the path isn't a pipe's, see
     ///   [`WinPipeSocketAddr::from_pathname`], or names another computer.
     ///

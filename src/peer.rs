@@ -1,5 +1,6 @@
 //! Who the peer of a stream is, and what can be done in his name.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -13,8 +14,8 @@ impl WinStream {
     /// Tells who the peer is, as far as Windows lets it be known.
     ///
     /// Look at [`PeerCred::learnt`] before you trust it: only what was learnt by impersonation may
-    /// be used to authorise. That is possible on an accepted stream from which something has been
-    /// read. Otherwise user, integrity level and elevation are those of the process that has the
+    /// be used to authorise. That is possible on an accepted stream, at the latest when something has
+    /// been read from it. Otherwise user, integrity level and elevation are those of the process that has the
     /// peer's number now, which is a hint.
     ///
     /// This corresponds to calling `GetNamedPipeClientProcessId` (or `…Server…`) and
@@ -67,14 +68,18 @@ impl WinStream {
     /// Windows checks access then as if the client did it, so a service can open a file for whom
     /// it serves without deciding itself who may. The client has to allow it, with
     /// [`ConnectOptions::impersonation`](crate::ConnectOptions::impersonation); by default the thread can only *identify* him, and opens
-    /// nothing. It's the client as he was when he sent the last message that was read.
+    /// nothing. A client of this crate is who he was when he connected; of others, who they were when
+    /// they sent the last message that was read. That is whoever opened the connection, even if he has
+    /// given it to another process since.
     ///
-    /// If the thread can't get back to what it was, the process ends.
+    /// A thread acts as one client at a time. If it can't get back to what it was, the process ends.
     ///
     /// This corresponds to calling `ImpersonateNamedPipeClient`, and `RevertToSelf` at the end.
     ///
     /// # Errors
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): nothing has been read yet.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): nothing has been read yet, from a
+    ///   client that must have sent something to be known.
+    /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): this thread acts as a client already.
     /// - [`Unsupported`](io::ErrorKind::Unsupported): this is the client's end.
     ///
     /// # Examples
@@ -97,7 +102,15 @@ impl WinStream {
                 "only the server can impersonate, by an accepted stream",
             ));
         }
+        // Two at a time, dropped in the wrong order, would leave the thread acting as one of them.
+        if ACTS.get() {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "this thread acts as a client already: drop what impersonate returned first",
+            ));
+        }
         let client = sys::Impersonated::client_of(self.as_handle())?;
+        ACTS.set(true);
         Ok(Impersonated {
             _client: client,
             _this_thread: PhantomData,
@@ -112,6 +125,18 @@ impl WinStream {
 pub struct Impersonated<'a> {
     _client: sys::Impersonated,
     _this_thread: PhantomData<(&'a WinStream, *const ())>,
+}
+
+thread_local! {
+    /// Whether this thread acts as a client, by `impersonate`.
+    static ACTS: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Drop for Impersonated<'_> {
+    fn drop(&mut self) {
+        // The thread gets back when the field is dropped, which is next.
+        let _ = ACTS.try_with(|acts| acts.set(false));
+    }
 }
 
 impl fmt::Debug for Impersonated<'_> {

@@ -29,6 +29,7 @@ use std::io;
 pub fn pipes() -> io::Result<Pipes> {
     match fs::read_dir(r"\\.\pipe\") {
         Ok(entries) => Ok(Pipes { entries }),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         Err(error) => Err(io::Error::new(io::ErrorKind::Unsupported, error)),
     }
 }

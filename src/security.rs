@@ -33,7 +33,9 @@ pub enum Access {
     /// The user that makes the pipe, in all his sessions. It's the default.
     #[default]
     CurrentUser,
-    /// The processes of this logon session, and not the same user's other sessions.
+    /// The processes of this logon session, and not the same user's other sessions. Programs that were
+    /// started from it as somebody else (`runas`) are of this session, too. Services of the system are
+    /// of none, and get [`Unsupported`](io::ErrorKind::Unsupported).
     LogonSession,
     /// Everybody who has logged on with a name and a password, or is known to the domain.
     Authenticated,
@@ -46,7 +48,8 @@ pub enum Access {
     LowIntegrity,
     /// Apps in containers, that have low integrity: those of the users who may connect otherwise.
     AppContainers,
-    /// Not from another computer, whoever it is and whatever `reject_remote` says.
+    /// Nobody who has logged on over the network, whoever it is and whatever `reject_remote` says:
+    /// also not such a user's processes on this computer, as those of a remote shell may be.
     NeverRemote,
     /// What a security descriptor in SDDL says, to the letter. It can't be combined. It must give
     /// this process full access (`FA`), or it can't make the backlog's instances.
@@ -356,8 +359,9 @@ pub struct PeerCred {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Learnt {
-    /// The server impersonated its client for a moment. That is what the client was when it sent the
-    /// last message that was read, and may be used to authorise.
+    /// The server impersonated its client for a moment. That is who opened the connection (or, of
+    /// clients that ask for it, who sent the last message that was read), and may be used to
+    /// authorise.
     Impersonation,
     /// The token of the process that has the peer's number now. A hint.
     Process,
@@ -438,8 +442,9 @@ pub enum Server {
     CurrentUser,
     /// The operating system, or a service that runs as it.
     LocalSystem,
-    /// An administrator's elevated process, or the operating system: both can make pipes that the
-    /// administrators own.
+    /// The administrators as a group, or the operating system. Elevated processes of other libraries
+    /// make such pipes; those of this crate belong to the user, elevated or not, unless
+    /// [`Access::Sddl`] says `O:BA`.
     Administrators,
     /// This user, or this group.
     Sid(Sid),

@@ -135,16 +135,18 @@ impl Token {
         }
     }
 
-    /// The identifier of the logon session, in its binary form.
+    /// The identifier of the logon session, in its binary form. The system itself has none.
     pub(crate) fn logon_session(&self) -> io::Result<Vec<u8>> {
-        let information = self.information(TokenLogonSid)?;
-        // SAFETY: the kernel has written a TOKEN_GROUPS there, with one group, whose identifier lies
-        // behind it.
-        unsafe {
-            Ok(sid_bytes(
-                (*information.as_ptr().cast::<TOKEN_GROUPS>()).Groups[0].Sid,
-            ))
+        let none = "this process is in no logon session, as services of the system aren't";
+        let none = || io::Error::new(io::ErrorKind::Unsupported, none);
+        let information = self.information(TokenLogonSid).map_err(|_| none())?;
+        // SAFETY: the kernel has written a TOKEN_GROUPS there.
+        let groups = unsafe { &*information.as_ptr().cast::<TOKEN_GROUPS>() };
+        if groups.GroupCount == 0 {
+            return Err(none());
         }
+        // SAFETY: there is a first group, whose identifier lies behind it.
+        Ok(unsafe { sid_bytes(groups.Groups[0].Sid) })
     }
 
     /// The identifier of the integrity level, in its binary form.
@@ -281,12 +283,10 @@ impl Impersonated {
         // SAFETY: takes a handle, which is borrowed.
         let ok = unsafe { ImpersonateNamedPipeClient(handle) };
         let code = Code::last();
+        // From here on there is something to revert, also when the logger unwinds.
+        let impersonated = (ok != 0).then(|| Impersonated { before });
         trace!("ImpersonateNamedPipeClient({handle:?}) = {ok}");
-        if ok == 0 {
-            Err(code.explain_impersonation())
-        } else {
-            Ok(Impersonated { before })
-        }
+        impersonated.ok_or_else(|| code.explain_impersonation())
     }
 
     /// The client's token.
