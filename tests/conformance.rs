@@ -867,7 +867,12 @@ fn refused_writes_are_exact(before_each: impl Fn(&Stream, &mut Random) + Send + 
                     let mut sent = 0;
                     while !refusals.are_enough() || sent < 1 << 20 {
                         before_each(&writer, &mut random);
-                        let part = text(sent, random.size(18));
+                        // Every other one is more than a pipe of ours queues.
+                        let size = match random.below(2) {
+                            0 => random.size(18),
+                            _ => 60_000 + random.below(140_000) as usize,
+                        };
+                        let part = text(sent, size);
                         match writer.write(&part) {
                             Ok(count) => {
                                 assert!(0 < count && count <= part.len());
@@ -895,6 +900,10 @@ fn refused_writes_are_exact(before_each: impl Fn(&Stream, &mut Random) + Send + 
                     }
                     assert_is_text(&buf[..count], place);
                     place += count;
+                    // In the middle of what one write sent: the rest of it is refused, or isn't.
+                    if count == room && random.below(4) == 0 {
+                        refusals.wait();
+                    }
                 }
                 assert_eq!(place, writer.join().unwrap(), "sent and received");
             });
