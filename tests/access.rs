@@ -8,17 +8,16 @@
 mod common;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::net::Shutdown;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::ptr;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, connection, fresh_path, skips_under_wine, text, within};
+use common::{LIMIT, connection, fresh_path, skips_under_wine, spawn_child, text, within};
 use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, LocalFree, WAIT_OBJECT_0};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSecurityDescriptorToStringSecurityDescriptorW,
@@ -945,25 +944,6 @@ fn child_process() {
         }
         _ => panic!("no such task: {task}"),
     }
-}
-
-/// Starts `child_process`, and returns when it has said that it's ready.
-fn spawn_child(task: &str, path: &Path) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_process", "--nocapture"])
-        .env(
-            "WINPIPE_TEST_CHILD",
-            format!("{task} {}", path.to_str().unwrap()),
-        )
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-    let ready = lines
-        .map_while(Result::ok)
-        .any(|line| line.contains("ready"));
-    assert!(ready, "the child ended early");
-    child
 }
 
 #[test]

@@ -6,19 +6,21 @@ mod common;
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::windows::ffi::OsStringExt;
 use std::os::windows::io::{
     AsHandle, AsRawHandle, FromRawHandle, IntoRawHandle, OwnedHandle, RawHandle,
 };
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, connection, connections, fresh_path, skips_under_wine, text, within};
+use common::{
+    LIMIT, connection, connections, fresh_path, skips_under_wine, spawn_child, text, within,
+};
 use windows_sys::Win32::Foundation::{
     GetHandleInformation, HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE,
 };
@@ -1362,25 +1364,6 @@ fn child_process() {
         }
         _ => panic!("no such task: {task}"),
     }
-}
-
-/// Starts `child_process`, and returns when it has said that it's ready.
-fn spawn_child(task: &str, path: &Path) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_process", "--nocapture"])
-        .env(
-            "WINPIPE_TEST_CHILD",
-            format!("{task} {}", path.to_str().unwrap()),
-        )
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let ready = lines
-        .map_while(Result::ok)
-        .any(|line| line.contains("ready"));
-    assert!(ready, "the child ended early");
-    child
 }
 
 fn kill(mut child: Child) {

@@ -148,3 +148,25 @@ pub fn skips_under_wine(test: &str, hides: impl Fn(&str) -> bool, reason: &str) 
     skipped(test, &format!("Wine {version}: {reason}"));
     true
 }
+
+/// Starts the test `child_process` of this program as a process of its own, and returns when it has said that it's ready.
+#[cfg(windows)]
+pub fn spawn_child(task: &str, path: &std::path::Path) -> process::Child {
+    use std::io::{BufRead, BufReader};
+
+    let mut child = process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_process", "--nocapture"])
+        .env(
+            "WINPIPE_TEST_CHILD",
+            format!("{task} {}", path.to_str().unwrap()),
+        )
+        .stdout(process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    let ready = lines
+        .map_while(Result::ok)
+        .any(|line| line.contains("ready"));
+    assert!(ready, "the child ended early");
+    child
+}
