@@ -10,6 +10,7 @@ use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 
 use crate::WinStream;
 use crate::sys::error::{Code, Doing};
+use crate::sys::record;
 use crate::sys::security::Process;
 
 impl WinStream {
@@ -52,6 +53,7 @@ impl WinStream {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn send_handle(&self, handle: &impl AsHandle) -> io::Result<()> {
+        let _records = record::hold();
         // A copy, so that its number means this object for as long as the peer may ask for it.
         let copy = handle.as_handle().try_clone_to_owned()?;
         let number = copy.as_raw_handle().addr() as u64;
@@ -108,6 +110,7 @@ impl WinStream {
     /// # Examples
     /// See [`send_handle`](Self::send_handle).
     pub fn recv_handle(&self) -> io::Result<OwnedHandle> {
+        let _records = record::hold();
         let offer = self.read_offer()?;
         if offer.is != Offer::MADE {
             return Err(no_offer());

@@ -14,6 +14,7 @@ use crate::stream::Facts;
 use crate::sys::error::{Code, Doing};
 use crate::sys::overlapped::{Call, Control, Stop};
 use crate::sys::pipe::{self, Instance, Pipe};
+use crate::sys::record;
 use crate::sys::security::{Descriptor, Token};
 use crate::{ListenOptions, Sid, WinPipeSocketAddr, WinStream};
 
@@ -136,6 +137,7 @@ impl WinListener {
         options: &ListenOptions,
         sizes: Sizes,
     ) -> io::Result<WinListener> {
+        let _records = record::hold();
         let binding = |code: Code| code.explain(Doing::Binding);
         let shared = Shared {
             path: pipe::nt_path(&pipe::wide(&addr.local_path()?)).map_err(binding)?,
@@ -191,6 +193,7 @@ impl WinListener {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn accept(&self) -> io::Result<(WinStream, WinPipeSocketAddr)> {
+        let _records = record::hold();
         let shared = &*self.0;
         let pipe = loop {
             let mut call = Call::new(&shared.control);
@@ -290,7 +293,8 @@ impl WinListener {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.0.control.set_nonblocking(nonblocking);
+        let _records = record::hold();
+        Control::set_nonblocking([&self.0.control], nonblocking);
         Ok(())
     }
 
@@ -342,6 +346,7 @@ impl WinListener {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn reject_remote(&self, reject_remote: bool) {
+        let _records = record::hold();
         let shared = &*self.0;
         shared.reject_remote.store(reject_remote, Ordering::SeqCst);
         // Whoever waits in `accept` holds the lock: once recalled, that call does it or lets go.
@@ -377,6 +382,7 @@ impl WinListener {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn shutdown(&self) -> io::Result<()> {
+        let _records = record::hold();
         self.0.control.end();
         self.0.idle().clear();
         Ok(())

@@ -141,6 +141,12 @@ impl ListenOptions {
     /// Makes a pipe that can carry `shutdown(Write)` (`true`, the default); or one of byte type, for
     /// clients that insist on that, where it's [`Unsupported`](io::ErrorKind::Unsupported).
     ///
+    /// Pipes of byte type are read by byte, and there a write that times out or would block isn't
+    /// always exact: if the peer reads the rest of an earlier write and the beginning of this one at
+    /// once, the bytes of this one have arrived although the write fails. The same goes for other
+    /// programs' clients that read a pipe of message type by byte. Where that matters, let writes
+    /// wait.
+    ///
     /// # Examples
     /// ```
     /// winpipe::ListenOptions::new().half_close(false);

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::os::windows::io::AsHandle;
 
 use crate::sys::error::Doing;
+use crate::sys::record::{self, Hold};
 use crate::sys::security::{self as sys, Token};
 use crate::{Learnt, PeerCred, WinStream};
 
@@ -39,6 +40,7 @@ impl WinStream {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn peer_cred(&self) -> io::Result<PeerCred> {
+        let _records = record::hold();
         let is_server = self.is_server()?;
         let cred = PeerCred {
             pid: self
@@ -96,6 +98,7 @@ impl WinStream {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn impersonate(&self) -> io::Result<Impersonated<'_>> {
+        let records = record::hold();
         if !self.is_server()? {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -113,6 +116,7 @@ impl WinStream {
         ACTS.set(true);
         Ok(Impersonated {
             _client: client,
+            _records: records,
             _this_thread: PhantomData,
         })
     }
@@ -124,6 +128,8 @@ impl WinStream {
 #[must_use = "the thread acts as the client only until this is dropped"]
 pub struct Impersonated<'a> {
     _client: sys::Impersonated,
+    /// Dropped after the thread has got back: no record is written in the client's name.
+    _records: Hold,
     _this_thread: PhantomData<(&'a WinStream, *const ())>,
 }
 

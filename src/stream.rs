@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 use std::time::{Duration, Instant};
 
 use crate::sys::error::{self, Code, Doing};
-use crate::sys::overlapped::{Call, Control, Stop, Transferred, milliseconds};
+use crate::sys::overlapped::{Call, Control, Issued, Stop, Transferred, milliseconds};
 use crate::sys::pipe::{self, Instance, LocalInformation, Pipe, Quality};
+use crate::sys::record;
 use crate::sys::security;
 use crate::{ConnectOptions, Impersonation, Server, Sid, WinPipeSocketAddr};
 
@@ -74,6 +75,8 @@ struct Shared {
     issuing: RwLock<()>,
     writing: Control,
     writers: Writers,
+    /// Whether the mark of the end has been sent. The lock keeps it from being sent twice.
+    end_sent: Mutex<bool>,
     facts: OnceLock<Facts>,
     local: WinPipeSocketAddr,
     peer: WinPipeSocketAddr,
@@ -237,6 +240,7 @@ impl WinStream {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn pair() -> io::Result<(WinStream, WinStream)> {
+        let _records = record::hold();
         let device = pipe::open_device()?;
         let server = pipe::create_named_pipe(Instance {
             root: Some(device.as_handle()),
@@ -284,6 +288,7 @@ impl WinStream {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn try_clone(&self) -> io::Result<WinStream> {
+        let _records = record::hold();
         Ok(WinStream {
             pipe: self.pipe.duplicate_handle()?,
             shared: Arc::clone(&self.shared),
@@ -350,7 +355,9 @@ impl WinStream {
     ///
     /// A call that waits already, on this stream or on a clone, is limited from now. Nothing is lost
     /// or sent twice when a write times out: `Ok(n)` means that the first `n` bytes will reach the
-    /// peer and no more, an error that none will.
+    /// peer and no more, an error that none will. That holds for peers that read by message, as this
+    /// crate's do. A peer that reads by byte can take the beginning of a write that then times out;
+    /// see [`half_close`](crate::ListenOptions::half_close).
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a timeout of zero.
@@ -403,8 +410,9 @@ impl WinStream {
 
     /// Makes calls that would have to wait fail with [`WouldBlock`](io::ErrorKind::WouldBlock).
     ///
-    /// A call that waits already, on this stream or on a clone, fails so now. A write takes what
-    /// finds room, to within 4 KiB, and says how much that was.
+    /// A call that waits already, on this stream or on a clone, fails so now. A write that finds no
+    /// room for all its bytes tries half of them, and so on down to 4 KiB, and says how many it sent.
+    /// Reads and writes change together.
     ///
     /// # Errors
     /// None; the result is there for std's signature.
@@ -422,8 +430,8 @@ impl WinStream {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.shared.reading.set_nonblocking(nonblocking);
-        self.shared.writing.set_nonblocking(nonblocking);
+        let _records = record::hold();
+        Control::set_nonblocking([&self.shared.reading, &self.shared.writing], nonblocking);
         Ok(())
     }
 
@@ -452,14 +460,19 @@ impl WinStream {
     /// mark of the end is an empty message, which takes no room and never waits.
     ///
     /// # Errors
-    /// [`Unsupported`](io::ErrorKind::Unsupported), for `Write` and `Both`, on a pipe of somebody
-    /// else's making that keeps no message boundaries (`PIPE_TYPE_BYTE`): it can't carry the mark.
-    /// `Write` has done nothing then; `Both` has ended the calls on this end, but the peer sees the
-    /// end only when the stream and its clones are dropped.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported), for `Write` and `Both`, on a pipe that keeps no
+    ///   message boundaries (`PIPE_TYPE_BYTE`), as other programs make them: it can't carry the mark.
+    ///   `Write` has done nothing then; `Both` has ended the calls on this end, but the peer sees the
+    ///   end only when the stream and its clones are dropped.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), for `Write` and `Both`: the stream was
+    ///   made from a handle that can't write.
+    ///
+    /// While the mark couldn't be sent, each further call tries again.
     ///
     /// # On Unix
-    /// After `Read` the peer's writes fail there; here they fill the pipe's 64 KiB and then wait. On
-    /// Linux, bytes that had arrived before `Read` can still be read; here, as on BSD, they can't.
+    /// After `Read` the peer's writes fail there; here they fill the pipe's 64 KiB and then wait, as a
+    /// write does that waits already, until this end is dropped. On Linux, bytes that had arrived
+    /// before `Read` can still be read; here, as on BSD, they can't.
     ///
     /// # Examples
     /// ```
@@ -479,6 +492,7 @@ impl WinStream {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let _records = record::hold();
         let facts = self.facts()?;
         if how == Shutdown::Write && !facts.has_messages {
             return Err(cannot_half_close());
@@ -525,6 +539,7 @@ impl WinStream {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn drain(&self) -> io::Result<()> {
+        let _records = record::hold();
         self.facts()?;
         // With the peer gone, the flush would find nothing left to wait for.
         let flushed = match self.pipe.local_information() {
@@ -561,6 +576,7 @@ impl WinStream {
         if buf.is_empty() {
             return Ok(0);
         }
+        let _records = record::hold();
         let facts = self.facts()?;
         let mut call = Call::new(&self.shared.reading);
         while !self.shared.reading.is_ended() {
@@ -575,17 +591,24 @@ impl WinStream {
                     .write()
                     .unwrap_or_else(PoisonError::into_inner),
             );
-            match self.pipe.read_nothing(&mut call, &mut alone) {
-                // Something was there after all. If it's data it shows now, for no other read has
-                // been issued since.
-                Ok(read) if alone.is_some() => match self.peek_now(buf)? {
-                    Some(count) => return Ok(count),
-                    None if facts.reads_by_message && !read.more => return Ok(self.end_of_data()),
-                    None => {}
-                },
-                Ok(read) if facts.reads_by_message && !read.more => return Ok(self.end_of_data()),
-                Ok(_) => {}
+            let waited = self.pipe.read_nothing(&mut call, |issued| {
+                // By byte, data looks like the mark, too: there other reads wait until it's known.
+                if issued == Issued::Pending && facts.reads_by_message == facts.has_messages {
+                    alone = None;
+                }
+            });
+            let read = match waited {
+                Ok(read) => read,
                 Err(stop) => return self.stopped_reading(stop),
+            };
+            if alone.is_some() {
+                // If it was data it shows now, for no other read has been issued since.
+                if let Some(count) = self.peek_now(buf)? {
+                    return Ok(count);
+                }
+            }
+            if facts.has_messages && !read.more {
+                return Ok(self.end_of_data());
             }
         }
         Ok(0)
@@ -595,6 +618,7 @@ impl WinStream {
 impl WinStream {
     /// Connects as the options say.
     fn with(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<WinStream> {
+        let records = record::hold();
         let path = pipe::wide(&addr.win32_path()?);
         let quality = match options.impersonation {
             Impersonation::Anonymous => Quality::Anonymous,
@@ -635,6 +659,7 @@ impl WinStream {
                     Err(_) => {}
                 }
             }
+            records.write();
             std::thread::sleep(pause.min(left));
             pause = (pause * 2).min(Duration::from_millis(16));
         }
@@ -660,6 +685,7 @@ impl WinStream {
             issuing: RwLock::new(()),
             writing: Control::new(),
             writers: Writers::new(),
+            end_sent: Mutex::new(false),
             facts: OnceLock::new(),
             local,
             peer,
@@ -681,17 +707,25 @@ impl WinStream {
             Ok(true) => return Err(error::synchronous_handle()),
             Err(code) => return Err(code.explain_handle()),
         }
-        let information = self
-            .pipe
-            .local_information()
-            .map_err(Code::explain_handle)?;
-        let mut facts = Facts::of(&information);
-        // Its former owner may have let it read by byte, or not wait. Where the handle doesn't allow
-        // the change, it's used as it is.
-        facts.reads_by_message &= self
-            .pipe
-            .set_named_pipe_handle_state(facts.has_messages)
-            .is_ok();
+        let mut facts = match self.pipe.local_information() {
+            Ok(information) => Facts::of(&information),
+            Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
+            Err(code) => return Err(code.explain_handle()),
+        };
+        // Its former owner may have let it read by byte, or not wait.
+        match self.pipe.set_named_pipe_handle_state(facts.has_messages) {
+            Ok(()) => {}
+            Err(code) if code.is_peer_gone() => {}
+            // The handle doesn't allow the change, so it's used as it is. But without waiting, an
+            // empty pipe would look like the end.
+            Err(_) => {
+                let state = self.pipe.handle_state().map_err(Code::explain_handle)?;
+                if !state.waits {
+                    return Err(error::nonblocking_handle());
+                }
+                facts.reads_by_message = state.by_message;
+            }
+        }
         Ok(*self.shared.facts.get_or_init(|| facts))
     }
 
@@ -713,6 +747,7 @@ impl WinStream {
         &self,
         read: impl FnOnce(&mut Call<'_>) -> Result<Transferred, Stop>,
     ) -> io::Result<usize> {
+        let _records = record::hold();
         self.facts()?;
         if self.shared.reading.is_ended() {
             return Ok(0);
@@ -767,6 +802,7 @@ impl WinStream {
         total: usize,
         mut write: impl FnMut(usize, usize, &mut Call<'_>) -> Result<Transferred, Stop>,
     ) -> io::Result<usize> {
+        let _records = record::hold();
         let facts = self.facts()?;
         let Some(_turn) = self.shared.writers.enter(self) else {
             return Err(stopped(Stop::Ended));
@@ -774,6 +810,7 @@ impl WinStream {
         let mut call = Call::new(&self.shared.writing);
         let mut longest = facts.chunk;
         let mut done = 0;
+        let mut is_part = false;
         while done < total {
             let written = match self.shared.writing.is_ended() {
                 true => Err(Stop::Ended),
@@ -785,10 +822,18 @@ impl WinStream {
                     return Err(stopped(Stop::WouldBlock));
                 }
                 Ok(Transferred { count: 0, .. }) => break,
-                Ok(written) => done += written.count,
+                Ok(written) => {
+                    done += written.count;
+                    // What comes next would be a message of its own, and another call's bytes might
+                    // come between.
+                    if is_part {
+                        break;
+                    }
+                }
                 // Some of it may fit.
                 Err(Stop::WouldBlock) if longest.min(total - done) > SHORTEST_PART => {
                     longest = longest.min(total - done) / 2;
+                    is_part = true;
                 }
                 // What has been passed on counts. The next call meets the same obstacle.
                 Err(_) if done > 0 => break,
@@ -798,14 +843,25 @@ impl WinStream {
         Ok(done)
     }
 
-    /// Sends the mark of the end. It's queued even where the pipe is full.
+    /// Sends the mark of the end, unless it has been sent. It's queued even where the pipe is full.
     fn send_end(&self) -> io::Result<()> {
-        // Not under the control of the writing half, which is shut down: that doesn't hold for its end.
-        let open = Control::new();
-        match self.pipe.write_file(&[], &mut Call::new(&open)) {
-            Err(Stop::Failed(code)) if !code.is_peer_gone() => Err(code.explain(Doing::Using)),
-            _ => Ok(()),
+        let mut sent = self
+            .shared
+            .end_sent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !*sent {
+            // Not under the control of the writing half, which is shut down: that doesn't hold for
+            // its end.
+            let open = Control::new();
+            match self.pipe.write_file(&[], &mut Call::new(&open)) {
+                Err(Stop::Failed(code)) if !code.is_peer_gone() => {
+                    return Err(code.explain(Doing::Using));
+                }
+                _ => *sent = true,
+            }
         }
+        Ok(())
     }
 }
 
@@ -850,6 +906,14 @@ impl ConnectOptions {
 }
 
 impl Facts {
+    /// Those of a client's end whose server has disconnected it, of which nothing more can be known.
+    const DISCONNECTED: Facts = Facts {
+        chunk: 1,
+        has_messages: true,
+        reads_by_message: true,
+        is_server: false,
+    };
+
     /// Those of the server's end of a pipe that this crate made.
     pub(crate) fn of_server(outbound: u32, has_messages: bool) -> Facts {
         let chunk = (outbound as usize).min(LONGEST_CHUNK);
@@ -890,9 +954,14 @@ impl Read for WinStream {
 /// with one call, with at most 64 KiB.
 ///
 /// # Errors
-/// [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock), after which
-/// nothing is lost; [`InvalidInput`](io::ErrorKind::InvalidInput) if the stream was made from a
-/// handle that isn't one end of an overlapped pipe.
+/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock), after which
+///   nothing is lost.
+/// - Of a stream that was made from a handle: those of
+///   [`From<OwnedHandle>`](WinStream#impl-From<OwnedHandle>-for-WinStream).
+///
+/// # On Unix
+/// Where the peer has left with bytes unread, Linux says so once, with `ConnectionReset`; here that is
+/// the end like any other.
 impl Read for &WinStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
@@ -929,15 +998,25 @@ impl Write for WinStream {
 ///
 /// One returns when all bytes are on their way to the peer; dropping the stream then doesn't lose
 /// them. `Ok(n)` with fewer means that exactly the first `n` will arrive, and an error that none
-/// will, whatever ended the call. Writes of several threads don't mix within 64 KiB. A vectored
-/// write is one write of all its buffers, for up to 64 KiB. `flush` does nothing, as there is nothing
-/// to flush; to wait until the peer has read, see [`drain`](WinStream::drain).
+/// will, whatever ended the call, unless the peer reads by byte, see
+/// [`half_close`](crate::ListenOptions::half_close). What one call sends isn't interrupted by the
+/// bytes of other calls, as long as it fits the pipe's buffer (64 KiB). A longer write goes out in
+/// parts of that size. A vectored write is one write of all its buffers, for up to 64 KiB.
+/// ([`BufWriter`](std::io::BufWriter) gathers them itself, as std has no stable way to tell it.)
+/// `flush` does nothing, as there is nothing to flush; to wait until the peer has read, see
+/// [`drain`](WinStream::drain).
 ///
 /// # Errors
-/// [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock), if nothing at
-/// all found room; [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the peer is gone or this end's
-/// writing half is shut down; [`InvalidInput`](io::ErrorKind::InvalidInput) if the stream was made
-/// from a handle that isn't one end of an overlapped pipe.
+/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock), if nothing
+///   at all found room.
+/// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the peer is gone or this end's writing half is shut
+///   down.
+/// - Of a stream that was made from a handle: those of
+///   [`From<OwnedHandle>`](WinStream#impl-From<OwnedHandle>-for-WinStream).
+///
+/// # On Unix
+/// A write of no bytes to a peer that is gone is `BrokenPipe` there; here it makes no system call, and
+/// is `Ok(0)`.
 impl Write for &WinStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.write_with(buf.len(), |done, longest, call| {
@@ -998,7 +1077,7 @@ impl Writers {
 
     /// Lets no further call write.
     fn close(&self) -> Last {
-        match self.0.fetch_or(Self::CLOSED, Ordering::AcqRel) {
+        match self.0.fetch_or(Self::CLOSED, Ordering::AcqRel) & !Self::CLOSED {
             0 => Last::Yes,
             _ => Last::No,
         }
@@ -1017,7 +1096,7 @@ impl Drop for Turn<'_> {
         if before == Writers::CLOSED + 1
             && self.stream.facts().is_ok_and(|facts| facts.has_messages)
         {
-            // `shutdown` has returned, and with the peer gone there's nobody to tell.
+            // `shutdown` has returned. Called again, it tries again.
             let _ = self.stream.send_end();
         }
     }
@@ -1037,12 +1116,7 @@ fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io:
     // A server that has answered and gone already is no error: its answer is there to be read.
     let facts = match pipe.local_information() {
         Ok(information) => Facts::of(&information),
-        Err(code) if code.is_peer_gone() => Facts {
-            chunk: 1,
-            has_messages: true,
-            reads_by_message: true,
-            is_server: false,
-        },
+        Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
         Err(code) => return Err(code.explain(Doing::Using)),
     };
     if facts.has_messages {
@@ -1060,6 +1134,7 @@ fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io:
 }
 
 fn set_timeout(control: &Control, timeout: Option<Duration>) -> io::Result<()> {
+    let _records = record::hold();
     if timeout == Some(Duration::ZERO) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -1118,10 +1193,22 @@ impl IntoRawHandle for WinStream {
 /// Takes over an end of a pipe, the server's or the client's, that is connected and was opened for
 /// overlapped I/O.
 ///
-/// The handle is looked at when the stream is first used: where it's something else, every call
-/// fails with [`InvalidInput`](io::ErrorKind::InvalidInput). A pipe that keeps message boundaries is
-/// set to be read by message. Other streams over duplicates of the handle share none of this one's
-/// settings.
+/// A pipe that keeps message boundaries is set to be read by message, and one that was set not to wait
+/// (`PIPE_NOWAIT`) to wait. Timeouts, the nonblocking flag, shutdown and the end that was read belong
+/// to the stream and its clones, not to the handle: a stream that is made from a handle begins
+/// without them, and streams over duplicates of one handle share none. Where the handle doesn't allow
+/// it to be set, an end that is read by byte stays so. Then only one thread should read it, and an
+/// end that the peer marks right after data may be missed.
+///
+/// # Errors
+/// The handle is looked at when the stream is first used. Then every call fails, with
+/// - [`InvalidInput`](io::ErrorKind::InvalidInput), if the handle isn't one end of a pipe or is
+///   synchronous, or if the end doesn't wait and the handle doesn't allow that to be changed;
+/// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), if the handle lacks
+///   `FILE_READ_ATTRIBUTES`, as that of the server of a pipe made with `PIPE_ACCESS_OUTBOUND` does.
+///
+/// Where the handle goes one way only, calls that would go the other way fail with
+/// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
 impl From<OwnedHandle> for WinStream {
     fn from(handle: OwnedHandle) -> WinStream {
         WinStream::adopt(
@@ -1148,5 +1235,53 @@ impl FromRawHandle for WinStream {
     unsafe fn from_raw_handle(handle: RawHandle) -> WinStream {
         // SAFETY: the caller says so.
         WinStream::from(unsafe { OwnedHandle::from_raw_handle(handle) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::windows::fs::OpenOptionsExt;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::WinListener;
+    use crate::sys::fault;
+
+    /// A connection to a client's end that was opened by other means, and doesn't let itself be
+    /// changed. Wine lets any handle change.
+    fn fixed_client(name: &str) -> (WinStream, WinStream) {
+        let path = format!(r"\\.\pipe\winpipe-unit-{name}-{}", std::process::id());
+        let listener = WinListener::bind(&path).unwrap();
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).custom_flags(0x4000_0000);
+        let client = WinStream::from(OwnedHandle::from(open.open(&path).unwrap()));
+        (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_peek_that_waits_by_byte_sees_the_end() {
+        let (client, server) = fixed_client("by-byte");
+        server.shutdown(Shutdown::Write).unwrap();
+        let (to, peeked) = mpsc::channel();
+        std::thread::spawn(move || {
+            fault::inject("SetNamedPipeHandleState", Code::ACCESS_DENIED);
+            to.send(client.peek(&mut [0; 8])).unwrap();
+            assert_eq!((&client).read(&mut [0; 8]).unwrap(), 0);
+        });
+        let count = peeked.recv_timeout(Duration::from_secs(30));
+        assert_eq!(count.expect("the peek spins").unwrap(), 0);
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_made_to_wait_is_invalid_input() {
+        let (client, _server) = fixed_client("nowait");
+        client.pipe.set_nowait();
+        for _ in 0..2 {
+            fault::inject("SetNamedPipeHandleState", Code::ACCESS_DENIED);
+            let error = (&client).read(&mut [0; 8]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+            assert!(error.to_string().contains("PIPE_NOWAIT"), "{error}");
+        }
     }
 }

@@ -1122,6 +1122,37 @@ fn a_read_does_not_hold_up_a_write() {
 }
 
 #[test]
+fn a_write_of_nothing_does_not_ask_for_the_peer() {
+    within(LIMIT, || {
+        for (mut one, other) in connections() {
+            drop(other);
+            match departs("a write of nothing makes no system call") {
+                true => assert_eq!(one.write(&[]).unwrap(), 0),
+                false => assert_eq!(one.write(&[]).unwrap_err().kind(), ErrorKind::BrokenPipe),
+            }
+            one.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(one.write(&[]).unwrap_err().kind(), ErrorKind::BrokenPipe);
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_leaves_with_unread_bytes_is_the_end() {
+    within(LIMIT, || {
+        for (mut one, other) in connections() {
+            one.write_all(b"never read").unwrap();
+            drop(other);
+            if !departs("Linux says once that the peer has left bytes unread") {
+                let error = one.read(&mut [0; 8]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            }
+            assert_eq!(one.read(&mut [0; 8]).unwrap(), 0);
+            assert_eq!(one.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        }
+    });
+}
+
+#[test]
 fn zero_length_reads_and_writes_do_nothing() {
     within(LIMIT, || {
         for (mut one, mut other) in connections() {

@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::windows::ffi::OsStringExt;
+use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{
     AsHandle, AsRawHandle, FromRawHandle, IntoRawHandle, OwnedHandle, RawHandle,
 };
@@ -22,17 +23,18 @@ use common::{
     LIMIT, connection, connections, fresh_path, skips_under_wine, spawn_child, text, within,
 };
 use windows_sys::Win32::Foundation::{
-    GetHandleInformation, HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE,
+    DuplicateHandle, GetHandleInformation, HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, PIPE_ACCESS_DUPLEX,
+    FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_WRITE_DATA,
+    PIPE_ACCESS_DUPLEX, PIPE_ACCESS_INBOUND, PIPE_ACCESS_OUTBOUND,
 };
 use windows_sys::Win32::System::Pipes::{
-    ConnectNamedPipe, CreateNamedPipeW, CreatePipe, DisconnectNamedPipe, PIPE_READMODE_BYTE,
-    PIPE_READMODE_MESSAGE, PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE, SetNamedPipeHandleState,
-    WaitNamedPipeW,
+    ConnectNamedPipe, CreateNamedPipeW, CreatePipe, DisconnectNamedPipe, PIPE_NOWAIT,
+    PIPE_READMODE_BYTE, PIPE_READMODE_MESSAGE, PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE,
+    SetNamedPipeHandleState, WaitNamedPipeW,
 };
-use windows_sys::Win32::System::Threading::CreateEventW;
+use windows_sys::Win32::System::Threading::{CreateEventW, GetCurrentProcess};
 use winpipe::{WinListener, WinPipeSocketAddr, WinStream};
 
 /// How long a thing that's said to happen at once may take on a busy machine.
@@ -51,9 +53,12 @@ fn wide(path: &Path) -> Vec<u16> {
 /// A pipe as another program would make it: `mode` is its type and read mode.
 fn foreign_instance(path: &Path, open: u32, mode: u32, limit: u32) -> io::Result<OwnedHandle> {
     let path = wide(path);
+    let open = match open & PIPE_ACCESS_DUPLEX {
+        0 => PIPE_ACCESS_DUPLEX | open,
+        _ => open,
+    };
     // SAFETY: the path ends with a NUL; no attributes.
     unsafe {
-        let open = PIPE_ACCESS_DUPLEX | open;
         let handle = CreateNamedPipeW(
             path.as_ptr(),
             open,
@@ -445,6 +450,284 @@ fn an_adopted_end_that_nobody_has_connected_to_says_so() {
     });
 }
 
+/// A client's end that may read and write, but not change how it reads, as another program may have
+/// opened it. It reads by byte.
+fn fixed_client(path: &Path) -> OwnedHandle {
+    OpenOptions::new()
+        .access_mode(FILE_GENERIC_READ | FILE_WRITE_DATA)
+        .custom_flags(FILE_FLAG_OVERLAPPED)
+        .open(path)
+        .unwrap()
+        .into()
+}
+
+#[test]
+fn a_peek_of_an_end_that_can_only_be_read_by_byte_sees_data_and_the_end() {
+    within(LIMIT, || {
+        // Whether the peek waits before something comes, or comes after it.
+        for wait in [Duration::ZERO, A_WHILE] {
+            let path = fresh_path();
+            let listener = WinListener::bind(&path).unwrap();
+            let mut client = WinStream::from(fixed_client(&path));
+            let mut server = listener.accept().unwrap().0;
+            let peek = |client: &WinStream, come: &mut dyn FnMut()| {
+                thread::scope(|scope| {
+                    if wait.is_zero() {
+                        come();
+                    }
+                    let peek = scope.spawn(|| client.peek(&mut [0; 8]).unwrap());
+                    if !wait.is_zero() {
+                        thread::sleep(wait);
+                        come();
+                    }
+                    peek.join().unwrap()
+                })
+            };
+            let count = peek(&client, &mut || server.write_all(b"hello").unwrap());
+            assert_eq!(count, 5);
+            client.read_exact(&mut [0; 5]).unwrap();
+            let count = peek(&client, &mut || server.shutdown(Shutdown::Write).unwrap());
+            assert_eq!(count, 0);
+            assert_eq!(client.read(&mut [0]).unwrap(), 0);
+            client.write_all(b"answer").unwrap();
+            server.read_exact(&mut [0; 6]).unwrap();
+        }
+    });
+}
+
+/// A client's end that was set not to wait.
+fn impatient_client(path: &Path) -> OwnedHandle {
+    let mut client = OpenOptions::new();
+    client.read(true).write(true);
+    let client = client.custom_flags(FILE_FLAG_OVERLAPPED).open(path);
+    let client = client.unwrap();
+    set_read_mode(&client, PIPE_READMODE_BYTE | PIPE_NOWAIT);
+    client.into()
+}
+
+#[test]
+fn an_adopted_end_that_does_not_wait_is_made_to() {
+    within(LIMIT, || {
+        let path = fresh_path();
+        let listener = WinListener::bind(&path).unwrap();
+        let mut client = WinStream::from(impatient_client(&path));
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(b"hello").unwrap();
+        assert_eq!(client.read(&mut [0; 8]).unwrap(), 5);
+        client
+            .set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+        let error = client.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn an_adopted_end_that_cannot_be_made_to_wait_is_invalid_input() {
+    if skips_under_wine(
+        "an_adopted_end_that_cannot_be_made_to_wait_is_invalid_input",
+        |_| true,
+        "lets any handle change how its end is read",
+    ) {
+        return;
+    }
+    within(LIMIT, || {
+        let path = fresh_path();
+        let _listener = WinListener::bind(&path).unwrap();
+        let client = impatient_client(&path);
+        let mut fixed = std::ptr::null_mut();
+        // SAFETY: the handles of this process and of the client are open, and `fixed` is a place for
+        // the new one.
+        let fixed = unsafe {
+            let (this, rights) = (GetCurrentProcess(), FILE_GENERIC_READ | FILE_WRITE_DATA);
+            let client = client.as_raw_handle();
+            let ok = DuplicateHandle(this, client, this, &mut fixed, rights, 0, 0);
+            assert_ne!(ok, 0, "{}", io::Error::last_os_error());
+            OwnedHandle::from_raw_handle(fixed)
+        };
+        let mut client = WinStream::from(fixed);
+        for _ in 0..2 {
+            for error in [
+                client.read(&mut [0; 8]).unwrap_err(),
+                client.peek(&mut [0; 8]).unwrap_err(),
+                client.write(b"x").unwrap_err(),
+            ] {
+                assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+                assert!(error.to_string().contains("PIPE_NOWAIT"), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_adopted_client_whose_server_has_disconnected_is_at_its_end() {
+    within(LIMIT, || {
+        for mode in [BYTE, MESSAGE] {
+            let path = fresh_path();
+            let server = foreign_instance(&path, 0, mode, 1).unwrap();
+            let mut client = WinStream::from(fixed_client(&path));
+            // SAFETY: the handle is open.
+            assert_ne!(unsafe { DisconnectNamedPipe(server.as_raw_handle()) }, 0);
+            assert_eq!(client.peek(&mut [0; 8]).unwrap(), 0);
+            assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+            let error = client.write(b"x").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_end_that_goes_one_way_is_permission_denied_the_other_way() {
+    within(LIMIT, || {
+        let denied = |result: io::Result<()>| {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+            error.to_string()
+        };
+        let path = fresh_path();
+        let open = FILE_FLAG_OVERLAPPED | PIPE_ACCESS_INBOUND;
+        let server = foreign_instance(&path, open, MESSAGE, 1).unwrap();
+        let mut client = OpenOptions::new().write(true).open(&path).unwrap();
+        let mut server = WinStream::from(server);
+        client.write_all(b"hello").unwrap();
+        server.read_exact(&mut [0; 5]).unwrap();
+        denied(server.write(b"x").map(drop));
+        // The error stays: the peer has seen no end.
+        for _ in 0..2 {
+            denied(server.shutdown(Shutdown::Write));
+        }
+        drop(client);
+        assert_eq!(server.read(&mut [0]).unwrap(), 0);
+
+        // Such a handle doesn't let the pipe's type and quota be asked for.
+        let path = fresh_path();
+        let open = FILE_FLAG_OVERLAPPED | PIPE_ACCESS_OUTBOUND;
+        let server = foreign_instance(&path, open, MESSAGE, 1).unwrap();
+        let _client = OpenOptions::new().read(true).open(&path).unwrap();
+        let mut server = WinStream::from(server);
+        for error in [
+            denied(server.write(b"x").map(drop)),
+            denied(server.read(&mut [0]).map(drop)),
+            denied(server.shutdown(Shutdown::Write)),
+        ] {
+            assert!(error.contains("FILE_READ_ATTRIBUTES"), "{error}");
+        }
+    });
+}
+
+#[test]
+fn settings_shutdown_and_the_end_do_not_go_through_a_handle() {
+    within(LIMIT, || {
+        let (one, mut other) = connection();
+        one.set_read_timeout(Some(Duration::from_secs(7))).unwrap();
+        one.set_nonblocking(true).unwrap();
+        one.shutdown(Shutdown::Read).unwrap();
+        let one = WinStream::from(OwnedHandle::from(one));
+        assert_eq!(one.read_timeout().unwrap(), None);
+        other.write_all(b"x").unwrap();
+        assert_eq!((&one).read(&mut [0; 8]).unwrap(), 1);
+        other.shutdown(Shutdown::Write).unwrap();
+        assert_eq!((&one).read(&mut [0; 8]).unwrap(), 0);
+        // The mark of the end has been read, and is known to the stream that read it alone.
+        let one = WinStream::from(OwnedHandle::from(one));
+        one.set_nonblocking(true).unwrap();
+        let error = (&one).read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn a_write_that_waits_goes_on_after_the_peers_shutdown_and_ends_with_its_drop() {
+    within(LIMIT, || {
+        let (one, other) = connection();
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut one = &one;
+                one.write_all(&[0; 1 << 20]).unwrap_err().kind()
+            });
+            thread::sleep(A_WHILE);
+            other.shutdown(Shutdown::Both).unwrap();
+            thread::sleep(A_WHILE);
+            assert!(!writer.is_finished());
+            drop(other);
+            assert_eq!(writer.join().unwrap(), ErrorKind::BrokenPipe);
+        });
+    });
+}
+
+#[test]
+fn what_one_call_writes_is_not_interrupted_by_other_calls() {
+    within(LIMIT, || {
+        const QUOTA: usize = 32 << 10;
+        let path = fresh_path();
+        let mut options = WinListener::options();
+        let listener = options.inbound_buffer(QUOTA).bind(&path).unwrap();
+        let client = WinStream::connect(&path).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        // Refused writes are halved, which is where others could come between.
+        client.set_nonblocking(true).unwrap();
+        let written = thread::scope(|scope| {
+            let writers: Vec<_> = (0..3_u32)
+                .map(|writer| {
+                    let client = &client;
+                    scope.spawn(move || {
+                        let mut written = Vec::new();
+                        while written.len() < 300 {
+                            // What a call writes is its number, again and again.
+                            let call = writer * 1000 + written.len() as u32;
+                            let bytes: Vec<u8> =
+                                call.to_le_bytes().into_iter().cycle().take(QUOTA).collect();
+                            let (one, two) = bytes.split_at((QUOTA / 3) & !3);
+                            let count = match call % 2 {
+                                0 => (&*client).write(&bytes),
+                                _ => (&*client)
+                                    .write_vectored(&[IoSlice::new(one), IoSlice::new(two)]),
+                            };
+                            match count {
+                                Ok(count) => written.push((call, count)),
+                                Err(error) => {
+                                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                                    thread::yield_now();
+                                }
+                            }
+                        }
+                        written
+                    })
+                })
+                .collect();
+            let reader = scope.spawn(move || {
+                let mut bytes = Vec::new();
+                let mut buf = vec![0; 24_000];
+                loop {
+                    match server.read(&mut buf).unwrap() {
+                        0 => break bytes,
+                        count => bytes.extend_from_slice(&buf[..count]),
+                    }
+                }
+            });
+            let written: Vec<_> = writers
+                .into_iter()
+                .flat_map(|writer| writer.join().unwrap())
+                .collect();
+            client.shutdown(Shutdown::Write).unwrap();
+            let bytes = reader.join().unwrap();
+            // One run for each call, of all that it wrote.
+            let mut rest = &bytes[..];
+            let mut left: std::collections::HashMap<_, _> = written.into_iter().collect();
+            while let Some(call) = rest.first_chunk() {
+                let call = u32::from_le_bytes(*call);
+                let count = left.remove(&call).expect("a call that is interrupted");
+                let run = rest[..count].chunks(4);
+                assert!({ run }.all(|chunk| chunk == call.to_le_bytes()));
+                rest = &rest[count..];
+            }
+            left.len()
+        });
+        assert_eq!(written, 0);
+    });
+}
+
 /// Every call on a stream made of this handle fails, and says what is wrong.
 fn assert_unusable(handle: OwnedHandle, what: &str) {
     let mut stream = WinStream::from(handle);
@@ -475,7 +758,6 @@ fn a_handle_that_is_not_a_pipe_is_a_clear_error() {
         let exe = std::env::current_exe().unwrap();
         assert_unusable(File::open(&exe).unwrap().into(), "a file");
 
-        use std::os::windows::fs::OpenOptionsExt;
         let mut overlapped = OpenOptions::new();
         overlapped.read(true).custom_flags(FILE_FLAG_OVERLAPPED);
         assert_unusable(overlapped.open(&exe).unwrap().into(), "an overlapped file");

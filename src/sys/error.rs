@@ -156,8 +156,11 @@ impl Code {
     /// The error of a handle that can't be used as a stream.
     pub(crate) fn explain_handle(self) -> io::Error {
         match self {
-            // It may well be one, but not with the rights that reading and writing take.
-            Code::ACCESS_DENIED => self.into(),
+            Code::ACCESS_DENIED => self.with(
+                io::ErrorKind::PermissionDenied,
+                "the handle doesn't let the pipe's type be asked for: \
+                 open it with FILE_READ_ATTRIBUTES, too",
+            ),
             _ => self.with(io::ErrorKind::InvalidInput, NOT_A_PIPE),
         }
     }
@@ -180,6 +183,15 @@ const NOT_A_PIPE: &str = "this handle is not one end of a pipe opened for overla
 /// The error of a handle that is synchronous.
 pub(crate) fn synchronous_handle() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, NOT_A_PIPE)
+}
+
+/// The error of an end whose calls don't wait.
+pub(crate) fn nonblocking_handle() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "this end of a pipe is set to PIPE_NOWAIT, and the handle doesn't let that be changed: \
+         set PIPE_WAIT, or open it with FILE_WRITE_ATTRIBUTES, too",
+    )
 }
 
 /// Asks std, whose kind is right for most codes.

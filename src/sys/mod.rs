@@ -6,31 +6,28 @@
 //! - One function, one system call, named as the call is in snake case; its doc says which.
 //! - Each `unsafe` block has a SAFETY comment with the *fact* relied on.
 //! - The operating system's error is taken on the next line and translated by `error`, once.
-//! - Every call leaves one `log::trace!` record, after it returned, with its arguments and result.
+//! - Every call leaves one `log::trace!` record with its arguments and result. `record` says when it's
+//!   written.
 //! - No operation outlives its call: `overlapped` returns only when the kernel is done with the
 //!   memory it was given.
 
 #[cfg(windows)]
 pub(crate) mod error;
+#[cfg(all(windows, test))]
+pub(crate) mod fault;
 #[cfg(windows)]
 pub(crate) mod overlapped;
 #[cfg(windows)]
 pub(crate) mod pipe;
 #[cfg(windows)]
+pub(crate) mod record;
+#[cfg(windows)]
 pub(crate) mod security;
 #[cfg(unix)]
 pub(crate) mod unix;
 
-/// Leaves a record of a system call. With the feature `log` off it leaves nothing.
 #[cfg(windows)]
-macro_rules! trace {
-    ($($record:tt)*) => {{
-        #[cfg(feature = "log")]
-        log::trace!(target: "winpipe", $($record)*);
-    }};
-}
-#[cfg(windows)]
-use trace;
+use record::trace;
 
 /// Prints a text as the wide calls take it, without memory of its own.
 #[cfg(all(windows, feature = "log"))]

@@ -2,7 +2,7 @@
 //!
 //! **No operation outlives its call.** An [`Operation`] is one `OVERLAPPED` on the stack. It's left
 //! only when the kernel is done with it and with the caller's buffer: by completion, or by a cancel
-//! whose completion was waited for. That holds when the call unwinds, too.
+//! whose completion was waited for.
 //!
 //! **A waiting call can be woken, and no wake-up is lost.** The call waits for its operation's event
 //! alone. Whoever changes a setting stores it first and then sets the events of all calls that wait
@@ -12,7 +12,6 @@
 //! order, so a completion or a change in between sets the event anew.
 
 use std::cell::{Cell, UnsafeCell};
-use std::fmt;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -102,30 +101,38 @@ impl Control {
         self.lock().timeout
     }
 
-    /// Makes calls return [`Stop::WouldBlock`] instead of waiting.
-    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
-        self.change(|state| state.nonblocking = nonblocking);
+    /// Makes calls return [`Stop::WouldBlock`] instead of waiting, under all these controls at once:
+    /// nobody sees them differ. They are given in the same order each time.
+    pub(crate) fn set_nonblocking<const N: usize>(controls: [&Control; N], nonblocking: bool) {
+        let mut states = controls.map(Control::lock);
+        for state in &mut states {
+            state.nonblocking = nonblocking;
+        }
+        states.iter().for_each(|state| state.wake());
     }
 
     /// Stores a change, then wakes every call that waits.
     fn change(&self, store: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         store(&mut state);
-        for &event in &state.waiting {
-            // SAFETY: an event in the list is open: whoever entered it takes it out, under the lock
-            // that is held here, before the event can be closed.
-            unsafe { SetEvent(event as HANDLE) };
-        }
-        let _woken = state.waiting.len();
-        drop(state);
-        // Only now, for the logger is the user's code, and might come back here.
-        #[cfg(feature = "log")]
-        (0.._woken).for_each(|_| trace!("SetEvent(the event of a waiting call)"));
+        state.wake();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that can panic is done halfway under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Wakes every call that waits. Called under the lock, after the change.
+    fn wake(&self) {
+        for &event in &self.waiting {
+            // SAFETY: an event in the list is open: whoever entered it takes it out, under the lock
+            // that is held here, before the event can be closed.
+            let _ok = unsafe { SetEvent(event as HANDLE) };
+            trace!("SetEvent({event:#x}) = {_ok}");
+        }
     }
 }
 
@@ -286,7 +293,7 @@ pub(crate) fn run(
     let mut stop = None;
     if operation.issued.get() == Issued::Pending {
         stop = call.wait(&operation).err();
-        operation.conclude(|_record| trace!("{_record}"));
+        operation.conclude();
     }
     match (operation.result(), stop) {
         (Err(Code::OPERATION_ABORTED), Some(stop)) => Err(stop),
@@ -340,17 +347,14 @@ impl<'a> Operation<'a> {
     }
 
     /// Cancels the operation if it's still pending, and waits until it isn't.
-    ///
-    /// What it did is recorded only then, for `record` may unwind.
-    fn conclude(&self, record: impl Fn(fmt::Arguments<'_>)) {
+    fn conclude(&self) {
         let event = self.event.as_raw_handle();
-        let pending = !self.is_complete();
-        let mut cancelled = 0;
-        let mut waits = 0;
-        if pending {
+        if !self.is_complete() {
+            let handle = self.handle.as_raw_handle();
             // SAFETY: the handle is borrowed, and the OVERLAPPED is the one that was issued on it.
             // An error says that there's nothing left to cancel: then the completion is on its way.
-            cancelled = unsafe { CancelIoEx(self.handle.as_raw_handle(), self.overlapped.get()) };
+            let _ok = unsafe { CancelIoEx(handle, self.overlapped.get()) };
+            trace!("CancelIoEx({handle:?}) = {_ok}");
         }
         while !self.is_complete() {
             // SAFETY: the event is this operation's own and open. The kernel sets it last of all, so
@@ -358,10 +362,10 @@ impl<'a> Operation<'a> {
             unsafe {
                 ResetEvent(event);
                 if !self.is_complete() {
-                    WaitForSingleObject(event, INFINITE);
+                    let _waited = WaitForSingleObject(event, INFINITE);
+                    trace!("WaitForSingleObject({event:?}) = {_waited}");
                 }
             }
-            waits += 1;
         }
         // SAFETY: the kernel is done with the OVERLAPPED, which lives as long as `self`.
         let status = unsafe { (*self.overlapped.get()).Internal } as i32;
@@ -370,12 +374,6 @@ impl<'a> Operation<'a> {
             0.. => Issued::Complete { more: false },
             _ => Issued::Refused(Code::of_status(status)),
         });
-
-        if pending {
-            let handle = self.handle.as_raw_handle();
-            record(format_args!("CancelIoEx({handle:?}) = {cancelled}"));
-            (0..waits).for_each(|_| record(format_args!("WaitForSingleObject({event:?}) = 0")));
-        }
     }
 
     /// The outcome of an operation that isn't pending.
@@ -392,11 +390,11 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// The way out when a call unwinds, such as from a logger that panics: the kernel still has our stack.
+/// The way out when a call unwinds: the kernel still has our stack.
 impl Drop for Operation<'_> {
     fn drop(&mut self) {
         if self.issued.get() == Issued::Pending {
-            self.conclude(|_| {});
+            self.conclude();
         }
     }
 }
@@ -408,8 +406,7 @@ thread_local! {
 
 /// This thread's event, taken from it for one operation.
 ///
-/// The kernel resets it when the operation is issued, so two operations must never share it: a call
-/// that comes in between, from a logger, makes one of its own.
+/// The kernel resets it when the operation is issued, so two operations must never share it.
 struct Event(Option<OwnedHandle>);
 
 impl Event {
@@ -446,4 +443,29 @@ fn create_event() -> Result<OwnedHandle, Code> {
     }
     // SAFETY: the call has just made the handle, and nobody else has it.
     Ok(unsafe { OwnedHandle::from_raw_handle(event) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_sees_a_nonblocking_flag_that_holds_for_one_direction_only() {
+        let (reading, writing) = (Control::new(), Control::new());
+        std::thread::scope(|scope| {
+            let held = writing.lock();
+            let setter = scope.spawn(|| Control::set_nonblocking([&reading, &writing], true));
+            // While the one can't be set, the other isn't, or can't be looked at.
+            loop {
+                match reading.state.try_lock() {
+                    Ok(state) => assert!(!state.nonblocking),
+                    Err(_) => break,
+                }
+                std::thread::yield_now();
+            }
+            drop(held);
+            setter.join().unwrap();
+        });
+        assert!(reading.lock().nonblocking && writing.lock().nonblocking);
+    }
 }

@@ -11,11 +11,11 @@ use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_CREATE, FILE_MODE_INFORMATION, FILE_NON_DIRECTORY_FILE, FILE_OPEN,
     FILE_PIPE_ACCEPT_REMOTE_CLIENTS, FILE_PIPE_BYTE_STREAM_MODE, FILE_PIPE_BYTE_STREAM_TYPE,
-    FILE_PIPE_CLOSING_STATE, FILE_PIPE_LISTENING_STATE, FILE_PIPE_LOCAL_INFORMATION,
-    FILE_PIPE_MESSAGE_MODE, FILE_PIPE_MESSAGE_TYPE, FILE_PIPE_QUEUE_OPERATION,
-    FILE_PIPE_REJECT_REMOTE_CLIENTS, FILE_PIPE_SERVER_END, FILE_SYNCHRONOUS_IO_ALERT,
-    FILE_SYNCHRONOUS_IO_NONALERT, FileModeInformation, FilePipeLocalInformation, NtOpenFile,
-    NtQueryInformationFile,
+    FILE_PIPE_CLOSING_STATE, FILE_PIPE_INFORMATION, FILE_PIPE_LISTENING_STATE,
+    FILE_PIPE_LOCAL_INFORMATION, FILE_PIPE_MESSAGE_MODE, FILE_PIPE_MESSAGE_TYPE,
+    FILE_PIPE_QUEUE_OPERATION, FILE_PIPE_REJECT_REMOTE_CLIENTS, FILE_PIPE_SERVER_END,
+    FILE_SYNCHRONOUS_IO_ALERT, FILE_SYNCHRONOUS_IO_NONALERT, FileModeInformation,
+    FilePipeInformation, FilePipeLocalInformation, NtOpenFile, NtQueryInformationFile,
 };
 use windows_sys::Win32::Foundation::{
     CloseHandle, GENERIC_READ, GENERIC_WRITE, HANDLE, NTSTATUS, OBJ_CASE_INSENSITIVE,
@@ -42,6 +42,8 @@ use super::error::Code;
 use super::overlapped::{self, Call, Issued, Stop, Transferred};
 use super::security::Descriptor;
 use super::trace;
+#[cfg(test)]
+use windows_sys::Win32::System::Pipes::PIPE_NOWAIT;
 
 /// What a client asks for: to read and to write, but not to create instances (`FILE_APPEND_DATA`,
 /// which `GENERIC_WRITE` would include).
@@ -95,6 +97,15 @@ pub(crate) struct LocalInformation {
     pub(crate) is_listening: bool,
     /// Whether the other end is closed.
     pub(crate) is_closing: bool,
+}
+
+/// How one end of a pipe is used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HandleState {
+    /// Whether its reads stop where messages do.
+    pub(crate) by_message: bool,
+    /// Whether its calls wait; otherwise it's set to `PIPE_NOWAIT`.
+    pub(crate) waits: bool,
 }
 
 impl From<OwnedHandle> for Pipe {
@@ -178,22 +189,18 @@ impl Pipe {
         Ok(read)
     }
 
-    /// Waits until there is something to read, and takes no data; but it takes an empty message. If
-    /// it has to wait, `alone` is dropped before it does. This corresponds to calling `ReadFile` for
-    /// no bytes.
+    /// Waits until there is something to read, and takes no data; but it takes an empty message.
+    /// `then` learns how the call was issued, before the wait. This corresponds to calling `ReadFile`
+    /// for no bytes.
     ///
     /// A message that comes while this waits is `more` than fits; an empty one isn't. Of what was
     /// there before, that says nothing: it's not known whether Windows looks at it.
-    pub(crate) fn read_nothing<G>(
+    pub(crate) fn read_nothing(
         &self,
         call: &mut Call<'_>,
-        alone: &mut Option<G>,
+        then: impl FnOnce(Issued),
     ) -> Result<Transferred, Stop> {
-        self.read_into(ptr::NonNull::dangling().as_ptr(), 0, call, |issued| {
-            if issued == Issued::Pending {
-                *alone = None;
-            }
-        })
+        self.read_into(ptr::NonNull::dangling().as_ptr(), 0, call, then)
     }
 
     fn read_into(
@@ -333,11 +340,37 @@ impl Pipe {
         } else {
             PIPE_READMODE_BYTE
         } | PIPE_WAIT;
+        #[cfg(test)]
+        super::fault::strike("SetNamedPipeHandleState")?;
         // SAFETY: `mode` is read before the call returns; the other two settings are left alone.
         let ok = unsafe { SetNamedPipeHandleState(handle, &mode, ptr::null(), ptr::null()) };
         let code = Code::last();
         trace!("SetNamedPipeHandleState({handle:?}, {mode}) = {ok}");
         if ok == 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// Lets no call of this end wait, as another program may have done.
+    #[cfg(test)]
+    pub(crate) fn set_nowait(&self) {
+        let mode = PIPE_READMODE_BYTE | PIPE_NOWAIT;
+        // SAFETY: as above.
+        let ok = unsafe {
+            let handle = self.0.as_raw_handle();
+            SetNamedPipeHandleState(handle, &mode, ptr::null(), ptr::null())
+        };
+        assert_ne!(ok, 0);
+    }
+
+    /// Asks how this end reads, and whether its calls wait. This corresponds to calling
+    /// `NtQueryInformationFile` for `FilePipeInformation`.
+    pub(crate) fn handle_state(&self) -> Result<HandleState, Code> {
+        let mut information = FILE_PIPE_INFORMATION::default();
+        // SAFETY: the structure is the one of that class, and holds only numbers.
+        unsafe { self.query(FilePipeInformation, &mut information)? };
+        Ok(HandleState {
+            by_message: information.ReadMode == FILE_PIPE_MESSAGE_MODE,
+            waits: information.CompletionMode == FILE_PIPE_QUEUE_OPERATION,
+        })
     }
 
     /// Asks for the pipe's type, quotas and state. This corresponds to calling
