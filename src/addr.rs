@@ -34,7 +34,7 @@ struct Named {
     given: PathBuf,
     /// The computer it names; `None` is this one.
     host: Option<String>,
-    /// What follows `pipe\`.
+    /// What follows `pipe\`, as Windows resolves it.
     name: String,
 }
 
@@ -43,16 +43,20 @@ impl WinPipeSocketAddr {
     ///
     /// A path is `\\.\pipe\NAME`, `\\?\pipe\NAME` or, for a pipe of another computer, `\\HOST\pipe\NAME`. `pipe` may be
     /// in any case and every `\` may be a `/`. NAME may hold any character, backslashes too (`LOCAL\my-app`). Windows
-    /// compares names without regard to case.
+    /// compares names without regard to case, and ignores some of what they hold: dots and spaces at the end of NAME, one
+    /// dot at the end of any other component, and all but one of several backslashes in a row. So `\\.\pipe\my-app.` is
+    /// the pipe `my-app`.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput), with a message that says which rule was broken: the path does not
-    /// begin as above, NAME is empty, is longer than 256 UTF-16 units with its `\\.\pipe\`, holds a NUL, is not valid
-    /// Unicode, or has a component of dots and spaces only, such as `..`, which Windows folds away.
+    /// begin as above, NAME is empty or only backslashes, is longer than 256 UTF-16 units with its `\\.\pipe\`, holds a
+    /// NUL, is not valid Unicode, or has a component of dots and spaces only, such as `..`, which Windows folds away. Or
+    /// NAME follows `\\?\pipe\`, where Windows takes it literally, and isn't the name that Windows would make of it
+    /// elsewhere.
     ///
     /// # On Unix
     /// std takes any path. There a relative path is one in the current directory; pipes have no directories, so here it
-    /// is an error.
+    /// is an error. The empty path is an unnamed address there, and an error here.
     ///
     /// # Examples
     /// ```
@@ -108,7 +112,9 @@ impl WinPipeSocketAddr {
     /// The address of nothing.
     pub(crate) const UNNAMED: WinPipeSocketAddr = WinPipeSocketAddr(None);
 
-    /// The path in the form that every Win32 call takes, `\\.\pipe\NAME` or `\\HOST\pipe\NAME`.
+    /// The path for every call of Win32, `\\.\pipe\NAME` or `\\HOST\pipe\NAME`.
+    ///
+    /// `CreateFileW` resolves a path, and `WaitNamedPipeW` takes its name literally. This one means the same to both.
     ///
     /// Fails with `InvalidInput` where there is no name to connect to.
     pub(crate) fn win32_path(&self) -> io::Result<String> {
@@ -116,11 +122,12 @@ impl WinPipeSocketAddr {
         Ok(named.win32_path())
     }
 
-    /// The same for a pipe that is to be made, which can only be on this computer.
-    pub(crate) fn local_path(&self) -> io::Result<String> {
+    /// The path for the kernel's own calls, `\??\pipe\NAME`: of a pipe that is to be made, which can only be on this
+    /// computer.
+    pub(crate) fn nt_path(&self) -> io::Result<String> {
         let named = self.0.as_ref().ok_or_else(unnamed)?;
         match &named.host {
-            None => Ok(named.win32_path()),
+            None => Ok(format!(r"\??\pipe\{}", named.name)),
             Some(host) => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(
@@ -161,11 +168,11 @@ impl Named {
 
 /// Takes a path apart, or says what is wrong with it.
 fn parse(given: &OsStr) -> Result<Named, String> {
-    let text = given.to_str().ok_or("it is not valid Unicode")?;
-    if text.contains('\0') {
+    let given_text = given.to_str().ok_or("it is not valid Unicode")?;
+    if given_text.contains('\0') {
         return Err("it holds a NUL character".into());
     }
-    let text = text.replace('/', r"\");
+    let text = given_text.replace('/', r"\");
     let form = r"a path is \\.\pipe\NAME, or \\HOST\pipe\NAME for another computer";
 
     let rest = text.strip_prefix(r"\\").ok_or(form)?;
@@ -174,11 +181,7 @@ fn parse(given: &OsStr) -> Result<Named, String> {
     if host.is_empty() || !pipe.eq_ignore_ascii_case("pipe") {
         return Err(form.into());
     }
-    if name.is_empty() {
-        return Err(r"nothing follows pipe\".into());
-    }
     // `\\.\pipe\..\C:\file` is, to Windows, `\\.\C:\file`: a name must not lead out of the pipes.
-    // Nor does Windows see dots and spaces at the end.
     let vanishes = |component: &str| {
         !component.is_empty() && component.trim_end_matches(['.', ' ']).is_empty()
     };
@@ -186,10 +189,22 @@ fn parse(given: &OsStr) -> Result<Named, String> {
         return Err("a component is dots and spaces only, which Windows folds away".into());
     }
 
+    let resolved = resolve(name);
+    if resolved.is_empty() {
+        return Err(r"nothing follows pipe\".into());
+    }
+    // Each `/` became one byte, so the name is in the same place.
+    let given_name = &given_text[given_text.len() - name.len()..];
+    if given_text.starts_with(r"\\?\") && given_name != resolved {
+        return Err(format!(
+            r"after \\?\ Windows takes a name literally, and can't connect to such a one reliably: use \\.\pipe\{resolved}"
+        ));
+    }
+
     let named = Named {
         given: given.into(),
         host: (host != "." && host != "?").then(|| host.to_owned()),
-        name: name.to_owned(),
+        name: resolved,
     };
     let units = named.win32_path().encode_utf16().count();
     if units > LONGEST {
@@ -198,6 +213,28 @@ fn parse(given: &OsStr) -> Result<Named, String> {
         ));
     }
     Ok(named)
+}
+
+/// Makes of a name what Windows makes of it when it resolves a path, as `GetFullPathNameW` shows: of several backslashes
+/// one stays, and dots and spaces at the end vanish, as does one dot at the end of a component before the last. More
+/// than one stay there.
+fn resolve(name: &str) -> String {
+    let mut components: Vec<&str> = name.split('\\').collect();
+    // Nothing follows a backslash at the end: then there's no last component to shorten.
+    let last = components
+        .pop()
+        .unwrap_or_default()
+        .trim_end_matches(['.', ' ']);
+    components.retain(|component| !component.is_empty());
+    let mut resolved = String::with_capacity(name.len());
+    for component in components {
+        resolved += match component.strip_suffix('.') {
+            Some(shorter) if !shorter.ends_with('.') => shorter,
+            _ => component,
+        };
+        resolved.push('\\');
+    }
+    resolved + last
 }
 
 #[cfg(test)]
@@ -240,7 +277,47 @@ mod tests {
             r#"\\.\pipe\<>*?|": ü 管 🦀"#
         );
         assert_eq!(win32(r"\\.\pipe\x\"), r"\\.\pipe\x\");
-        assert_eq!(win32(r"\\.\pipe\..x\y.."), r"\\.\pipe\..x\y..");
+    }
+
+    /// Windows drops these when it resolves a path for `CreateFileW`, and doesn't for `WaitNamedPipeW`.
+    #[test]
+    fn what_windows_drops_from_a_name_is_dropped_for_every_call() {
+        for (given, resolved) in [
+            ("x.", "x"),
+            ("x. . ...", "x"),
+            ("x ", "x"),
+            ("..x", "..x"),
+            (". x", ". x"),
+            (r"a.\b", r"a\b"),
+            (r"a..\b", r"a..\b"),
+            (r"a \b ", r"a \b"),
+            (r"a. .\b", r"a. \b"),
+            (r"..x\y..", r"..x\y"),
+            (r"x.\", r"x\"),
+            (r"x \", r"x \"),
+            (r"\x", "x"),
+            (r"\\a\\\b\\", r"a\b\"),
+        ] {
+            let path = format!(r"\\.\pipe\{given}");
+            assert_eq!(win32(&path), format!(r"\\.\pipe\{resolved}"), "{given:?}");
+            let addr = WinPipeSocketAddr::from_pathname(&path).unwrap();
+            assert_eq!(addr.nt_path().unwrap(), format!(r"\??\pipe\{resolved}"));
+            assert_eq!(addr.as_pathname(), Some(Path::new(&path)));
+            assert_eq!(
+                win32(&format!(r"\\server\pipe\{given}")),
+                format!(r"\\server\pipe\{resolved}")
+            );
+        }
+    }
+
+    #[test]
+    fn what_windows_would_take_literally_is_refused_unless_it_means_the_same() {
+        assert_eq!(win32(r"\\?\PIPE\a\b.c"), r"\\.\pipe\a\b.c");
+        for name in ["x.", "x ", r"a.\b", r"\x", "a/b"] {
+            assert!(refused(&format!(r"\\?\pipe\{name}")).contains("literally"));
+        }
+        // This isn't the prefix, but another spelling of `\\.\`.
+        assert_eq!(win32("//?/pipe/x."), r"\\.\pipe\x");
     }
 
     #[test]
@@ -249,7 +326,7 @@ mod tests {
             let path = format!(r"\\{host}\pipe\x");
             let addr = WinPipeSocketAddr::from_pathname(&path).unwrap();
             assert_eq!(addr.win32_path().unwrap(), path);
-            let error = addr.local_path().unwrap_err();
+            let error = addr.nt_path().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             assert!(error.to_string().contains(host), "{error}");
         }
@@ -273,7 +350,9 @@ mod tests {
         ] {
             assert!(refused(path).contains(r"\\.\pipe\NAME"), "{path:?}");
         }
-        assert!(refused(r"\\.\pipe\").contains("nothing follows"));
+        for nothing in ["", r"\", r"\\\", "///"] {
+            assert!(refused(&format!(r"\\.\pipe\{nothing}")).contains("nothing follows"));
+        }
         assert!(refused("\\\\.\\pipe\\a\0b").contains("NUL"));
         assert!(refused(r"\\.\pipe\a\..\b").contains("fold"));
         assert!(refused(r"\\.\pipe\..").contains("fold"));
@@ -340,7 +419,8 @@ mod tests {
 
         #[test]
         fn any_plain_name_is_a_pipe(name in r"[^\\/\x00. ][^\\/\x00]{0,99}") {
-            prop_assert_eq!(win32(&format!("//./pipe/{name}")), format!(r"\\.\pipe\{name}"));
+            let resolved = name.trim_end_matches(['.', ' ']);
+            prop_assert_eq!(win32(&format!("//./pipe/{name}")), format!(r"\\.\pipe\{resolved}"));
         }
     }
 }

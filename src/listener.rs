@@ -140,7 +140,7 @@ impl WinListener {
         let _records = record::hold();
         let binding = |code: Code| code.explain(Doing::Binding);
         let shared = Shared {
-            path: pipe::nt_path(&pipe::wide(&addr.local_path()?)).map_err(binding)?,
+            path: pipe::wide(&addr.nt_path()?),
             addr: addr.clone(),
             descriptor: descriptor(options)?,
             sizes,

@@ -379,6 +379,26 @@ fn an_address_binds_and_connects_as_its_path_does() {
 }
 
 #[test]
+fn the_empty_path_names_nothing() {
+    within(LIMIT, || {
+        let addr = SocketAddr::from_pathname("");
+        if departs("an address that exists has a name, or is a stream's own") {
+            assert_eq!(addr.unwrap_err().kind(), ErrorKind::InvalidInput);
+        } else {
+            assert!(addr.unwrap().is_unnamed());
+        }
+        let error = Stream::connect("").unwrap_err();
+        assert!(
+            matches!(
+                error.kind(),
+                ErrorKind::InvalidInput | ErrorKind::ConnectionRefused
+            ),
+            "{error}"
+        );
+    });
+}
+
+#[test]
 fn a_path_with_a_nul_or_too_long_is_invalid_input() {
     within(LIMIT, || {
         let path = fresh_path();

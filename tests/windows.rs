@@ -1333,6 +1333,26 @@ fn a_wait_for_a_busy_pipe_ends_when_the_pipe_is_gone() {
 // Names
 
 #[test]
+fn a_busy_pipe_is_waited_for_by_every_spelling_of_its_name() {
+    within(LIMIT, || {
+        let path = fresh_path();
+        let listener = WinListener::options().backlog(1).bind(&path).unwrap();
+        for more in [".", " ", ". ..", ""] {
+            let spelling = PathBuf::from(format!("{}{more}", path.to_str().unwrap()));
+            let _only = WinStream::connect(&spelling).unwrap();
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| WinStream::connect_with_timeout(&spelling, LIMIT));
+                thread::sleep(A_WHILE);
+                assert!(!waiting.is_finished());
+                listener.accept().unwrap();
+                waiting.join().unwrap().unwrap();
+            });
+            listener.accept().unwrap();
+        }
+    });
+}
+
+#[test]
 fn every_spelling_of_a_path_leads_to_the_same_pipe() {
     within(LIMIT, || {
         let path = fresh_path();

@@ -26,8 +26,8 @@ use windows_sys::Win32::Security::{
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_SHARE_READ, FILE_SHARE_WRITE,
-    FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA, FILE_WRITE_EA, FlushFileBuffers, GetFullPathNameW,
-    OPEN_EXISTING, ReadFile, SECURITY_ANONYMOUS, SECURITY_DELEGATION, SECURITY_IDENTIFICATION,
+    FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA, FILE_WRITE_EA, FlushFileBuffers, OPEN_EXISTING,
+    ReadFile, SECURITY_ANONYMOUS, SECURITY_DELEGATION, SECURITY_IDENTIFICATION,
     SECURITY_IMPERSONATION, SECURITY_SQOS_PRESENT, SYNCHRONIZE, WriteFile,
 };
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
@@ -66,7 +66,7 @@ pub(crate) struct Pipe(ManuallyDrop<OwnedHandle>);
 pub(crate) struct Instance<'a> {
     /// The folder that the name is relative to: none for a path, the pipe device for no name at all.
     pub(crate) root: Option<BorrowedHandle<'a>>,
-    /// The path, `\??\pipe\NAME`, or nothing.
+    /// The path, `\??\pipe\NAME` with a NUL at its end, or nothing.
     pub(crate) name: &'a [u16],
     /// Who may connect.
     pub(crate) descriptor: Option<&'a Descriptor>,
@@ -571,10 +571,9 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
 
 /// Opens the device that all pipes belong to. This corresponds to calling `NtOpenFile`.
 pub(crate) fn open_device() -> Result<OwnedHandle, Code> {
-    let path: Vec<u16> = r"\??\pipe\".encode_utf16().collect();
     nt_open_file(
         None,
-        &path,
+        &wide(r"\??\pipe\"),
         GENERIC_READ | SYNCHRONIZE,
         FILE_SYNCHRONOUS_IO_NONALERT,
     )
@@ -629,41 +628,23 @@ fn nt_open_file(
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
-/// The path that Windows makes of a Win32 path to a pipe, as the kernel takes it: `\??\pipe\NAME`.
-/// This corresponds to calling `GetFullPathNameW`, which drops what Win32 drops at the end of names.
-pub(crate) fn nt_path(win32_path: &[u16]) -> Result<Vec<u16>, Code> {
-    debug_assert_eq!(win32_path.last(), Some(&0));
-    let mut full = vec![0; win32_path.len()];
-    // SAFETY: the path ends with a NUL, and `full` has as much room as is said.
-    let len = unsafe {
-        let (at, room) = (full.as_mut_ptr(), full.len() as u32);
-        GetFullPathNameW(win32_path.as_ptr(), room, at, ptr::null_mut())
-    } as usize;
-    let code = Code::last();
-    trace!("GetFullPathNameW() = {len}");
-    // No path to a pipe grows: it's full as it is.
-    if len == 0 || len >= full.len() {
-        return Err(code);
-    }
-    full.truncate(len);
-    // `\\.\` is Win32's name for `\??\`.
-    full[1] = u16::from(b'?');
-    full[2] = u16::from(b'?');
-    Ok(full)
-}
-
-/// A path or a name as the calls of Win32 take it.
+/// A path or a name as the calls take it, with a NUL at its end.
 pub(crate) fn wide(path: &str) -> Vec<u16> {
     let mut wide = Vec::with_capacity(path.len() + 1);
     wide.extend(path.encode_utf16().chain([0]));
     wide
 }
 
+/// The name without the NUL at its end, which is there all the same: programs that look into other
+/// programs' calls (security products do) read what it points to, and as far as to the NUL, even of a
+/// name that is empty.
 fn unicode_string(name: &[u16]) -> UNICODE_STRING {
+    let name = if name.is_empty() { &[0] } else { name };
+    debug_assert_eq!(name.last(), Some(&0));
     // A name is at most 256 units, so its bytes fit.
     let bytes = size_of_val(name) as u16;
     UNICODE_STRING {
-        Length: bytes,
+        Length: bytes - size_of::<u16>() as u16,
         MaximumLength: bytes,
         Buffer: name.as_ptr().cast_mut(),
     }
@@ -696,4 +677,27 @@ unsafe extern "system" {
         outbound_quota: u32,
         default_timeout: *const i64,
     ) -> NTSTATUS;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_ends_with_a_nul_even_an_empty_one() {
+        for (name, length) in [
+            (&[][..], 0),
+            (&wide(""), 0),
+            (&wide("x"), 2),
+            (&wide("管🦀"), 6),
+        ] {
+            let string = unicode_string(name);
+            assert_eq!(string.Length, length);
+            assert_eq!(string.MaximumLength, length + 2);
+            assert!(!string.Buffer.is_null());
+            // SAFETY: what is read is within the name, or is a constant in place of it.
+            let end = unsafe { *string.Buffer.add(usize::from(length / 2)) };
+            assert_eq!(end, 0);
+        }
+    }
 }
