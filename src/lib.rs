@@ -58,6 +58,7 @@ mod options;
 mod peer;
 #[cfg(windows)]
 mod pipes;
+mod protocol;
 #[cfg(windows)]
 mod security;
 #[cfg(windows)]

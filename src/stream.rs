@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use crate::protocol::dialing::{Answer, Dialing, Step};
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::overlapped::{Call, Control, Issued, Stop, Transferred, milliseconds};
 use crate::sys::pipe::{self, Instance, LocalInformation, Pipe, Quality};
@@ -102,7 +103,8 @@ impl WinStream {
     /// Connects to the pipe of that path.
     ///
     /// Where the server is there but has more clients than it accepts, this waits up to one second,
-    /// without polling. The server learns who the client is, but may not act in his name
+    /// without polling; in Windows containers, which can't wait for a pipe, by an attempt every 16 ms.
+    /// The server learns who the client is, but may not act in his name
     /// (`SECURITY_IDENTIFICATION`).
     ///
     /// This corresponds to calling `CreateFileW`, and `WaitNamedPipeW` where the pipe is busy.
@@ -631,37 +633,37 @@ impl WinStream {
             None => Duration::MAX,
             Some(deadline) => deadline.saturating_duration_since(Instant::now()),
         };
-        let mut pause = Duration::from_millis(1);
-        let mut was_busy = false;
+        let mut dialing = Dialing::new(options.wait_for_server);
         loop {
             let code = match pipe::create_file(&path, quality) {
                 Ok(pipe) => return client(pipe, addr, options.expected),
                 Err(code) => code,
             };
-            match code {
-                Code::PIPE_BUSY => was_busy = true,
-                Code::FILE_NOT_FOUND if options.wait_for_server => {}
-                // The server that was busy has gone.
-                Code::FILE_NOT_FOUND if was_busy => return Err(code.refused()),
-                code => return Err(code.explain(Doing::Connecting)),
-            }
-            let left = left();
-            if left.is_zero() {
-                return Err(code.refused());
-            }
-            if code == Code::PIPE_BUSY {
-                // 0 and 1 would mean something else than so many milliseconds.
-                match pipe::wait_named_pipe(&path, milliseconds(left).max(2)) {
-                    Ok(()) | Err(Code::SEM_TIMEOUT) => continue,
-                    // Gone since: the next attempt says so.
-                    Err(Code::FILE_NOT_FOUND) if !options.wait_for_server => continue,
-                    // Waiting isn't possible everywhere; not in Windows containers, for one.
-                    Err(_) => {}
-                }
-            }
+            let mut answer = match code {
+                Code::PIPE_BUSY => Answer::Busy,
+                Code::FILE_NOT_FOUND => Answer::Missing,
+                _ => Answer::Failed,
+            };
             records.write();
-            std::thread::sleep(pause.min(left));
-            pause = (pause * 2).min(Duration::from_millis(16));
+            loop {
+                answer = match dialing.next(answer, left()) {
+                    Step::Open => break,
+                    // 0 and 1 would mean something else than so many milliseconds.
+                    Step::Wait(longest) => {
+                        match pipe::wait_named_pipe(&path, milliseconds(longest).max(2)) {
+                            Ok(()) => Answer::Listening,
+                            Err(Code::SEM_TIMEOUT) => Answer::TimedOut,
+                            Err(_) => Answer::CannotWait,
+                        }
+                    }
+                    Step::Pause(pause) => {
+                        std::thread::sleep(pause);
+                        Answer::Paused
+                    }
+                    Step::Refuse => return Err(code.refused()),
+                    Step::Fail => return Err(code.explain(Doing::Connecting)),
+                };
+            }
         }
     }
 

@@ -1303,6 +1303,30 @@ fn connect_with_timeout_is_refused_when_the_time_is_up() {
 }
 
 #[test]
+fn a_client_of_a_busy_pipe_is_refused_when_the_pipe_is_gone() {
+    within(LIMIT, || {
+        let (path, instance, client) = busy_server();
+        thread::scope(|scope| {
+            // Wine lets the wait go on, and then it's the next look that finds out.
+            let connect = || WinStream::options().timeout(LIMIT).connect(&path).map(drop);
+            let waiting = scope.spawn(connect);
+            thread::sleep(A_WHILE);
+            drop((instance, client));
+            let start = Instant::now();
+            let error = waiting.join().unwrap().unwrap_err();
+            assert!(
+                matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionRefused | ErrorKind::NotFound
+                ),
+                "{error}"
+            );
+            assert!(start.elapsed() < Duration::from_secs(1) + AT_ONCE);
+        });
+    });
+}
+
+#[test]
 fn a_wait_for_a_busy_pipe_ends_when_the_pipe_is_gone() {
     let name = "a_wait_for_a_busy_pipe_ends_when_the_pipe_is_gone";
     if skips_under_wine(

@@ -1,8 +1,8 @@
 //! The rules of the house that no compiler checks: ARCHITECTURE.md's invariants about `unsafe`,
 //! `windows_sys`, the direction of imports, and the public API.
 
-/// The modules, each of which may import those before it. `addr` and `sys` come before them all,
-/// and import nothing but std and windows-sys.
+/// The modules, each of which may import those before it. `addr`, `protocol` and `sys` come before
+/// them all, and import nothing but std and windows-sys.
 const ORDER: [&str; 8] = [
     "security", "options", "stream", "listener", "peer", "handoff", "pipes", "ipc",
 ];
@@ -106,7 +106,7 @@ pub fn homes(lib: &str) -> Vec<(String, String)> {
 /// Finds imports against the direction: `crate::X` and `crate::{X, Y}`.
 fn wrong_imports(module: &str, code: &str, homes: &[(String, String)]) -> Vec<(usize, String)> {
     let place = |module: &str| match module {
-        "addr" | "sys" => Some(0),
+        "addr" | "protocol" | "sys" => Some(0),
         _ => ORDER
             .iter()
             .position(|name| *name == module)
