@@ -1,14 +1,13 @@
 //! `WinListener`: what clients connect to, and the queue of idle instances that *is* the backlog.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::options::Sizes;
+use crate::protocol::backlog::Backlog;
 use crate::security::invalid;
 use crate::stream::Facts;
 use crate::sys::error::{Code, Doing};
@@ -21,9 +20,9 @@ use crate::{ListenOptions, Sid, WinPipeSocketAddr, WinStream};
 /// A named pipe that clients connect to: `UnixListener` for Windows.
 ///
 /// Its methods are those of `std::os::unix::net::UnixListener`, and do what they do there. Clients
-/// can connect from [`bind`](Self::bind) on: 16 can have connected, written and even left before
-/// somebody calls [`accept`](Self::accept), and each is then accepted, in order, with its bytes.
-/// Further clients wait, as [`WinStream::connect`] says.
+/// can connect from [`bind`](Self::bind) on: 128 can have connected, written and even left before
+/// [`accept`](Self::accept) is called, and each is then accepted, in order, with its bytes. Further
+/// clients wait, as [`WinStream::connect`] says.
 ///
 /// Only processes of this user on this computer can connect. Dropping the listener and its clones
 /// refuses the clients that were not accepted yet; accepted streams live on.
@@ -31,7 +30,11 @@ use crate::{ListenOptions, Sid, WinPipeSocketAddr, WinStream};
 /// # On Unix
 /// - There is no file to remove: a name is free when the listener and *all streams it accepted* are
 ///   dropped. On Unix it's taken until the file is removed.
+/// - A client that connects when the server has ended gets [`NotFound`](io::ErrorKind::NotFound), where
+///   Unix has the file still and says `ConnectionRefused`.
 /// - `connect` doesn't wait for ever while the backlog is full.
+/// - There are no conversions from and to a handle, as a listener is many: one for each instance in its
+///   backlog, and others after each `accept`.
 ///
 /// # Examples
 /// ```no_run
@@ -49,25 +52,37 @@ pub struct WinListener(Arc<Shared>);
 /// What all clones of a listener have in common.
 struct Shared {
     addr: WinPipeSocketAddr,
+    making: Making,
+    control: Control,
+    /// Each call of `accept` passes it on its way to the queue. A call that is to change the queue keeps
+    /// it locked meanwhile, so that those in `accept`, once recalled, can't be faster again.
+    door: Mutex<()>,
+    /// Locked by the one call that accepts, even while it waits. So it always waits at the instance
+    /// that the next client gets; the others wait for the lock, and follow the settings in turn.
+    queue: Mutex<Queue>,
+}
+
+/// What all instances are made with.
+struct Making {
     /// The path as the kernel takes it.
     path: Vec<u16>,
-    /// The same for every instance.
     descriptor: Descriptor,
     sizes: Sizes,
     by_message: bool,
-    control: Control,
-    /// What [`WinListener::reject_remote`] asked for.
-    reject_remote: AtomicBool,
-    /// What the idle instances do; changed under the lock.
-    rejects_remote: AtomicBool,
-    /// Held by the one call that accepts, even while it waits. So it always waits at the instance
-    /// that the next client gets; the others wait for the lock, and follow the settings in turn.
-    idle: Mutex<Idle>,
 }
 
-/// The instances that no call has accepted a client from, the oldest first: the kernel gives a client
-/// the oldest that listens.
-type Idle = VecDeque<Pipe>;
+/// The instances that wait for clients.
+struct Queue {
+    backlog: Backlog<Idle>,
+    /// How further instances are made.
+    reject_remote: bool,
+}
+
+/// An instance that waits for a client.
+struct Idle {
+    pipe: Pipe,
+    rejects_remote: bool,
+}
 
 impl WinListener {
     /// Makes the pipe of that path. Clients can connect from now on.
@@ -76,7 +91,7 @@ impl WinListener {
     /// instances of this pipe.
     ///
     /// This corresponds to calling `NtCreateNamedPipeFile` (`CreateNamedPipeW` with
-    /// `FILE_FLAG_FIRST_PIPE_INSTANCE` and `PIPE_REJECT_REMOTE_CLIENTS`) 16 times.
+    /// `FILE_FLAG_FIRST_PIPE_INSTANCE` and `PIPE_REJECT_REMOTE_CLIENTS`), 128 times.
     ///
     /// # Errors
     /// - [`AddrInUse`](io::ErrorKind::AddrInUse): there is a pipe of that name; or this process may
@@ -138,29 +153,29 @@ impl WinListener {
         sizes: Sizes,
     ) -> io::Result<WinListener> {
         let _records = record::hold();
-        let binding = |code: Code| code.explain(Doing::Binding);
-        let shared = Shared {
+        let making = Making {
             path: pipe::wide(&addr.nt_path()?),
-            addr: addr.clone(),
             descriptor: descriptor(options)?,
             sizes,
             by_message: options.half_close,
-            control: Control::new(),
-            reject_remote: AtomicBool::new(options.reject_remote),
-            rejects_remote: AtomicBool::new(options.reject_remote),
-            idle: Mutex::new(Idle::new()),
         };
-        let mut idle = shared.idle();
-        idle.push_back(
-            shared
-                .instance(true, options.reject_remote)
-                .map_err(binding)?,
-        );
-        while idle.len() < sizes.backlog {
-            idle.push_back(shared.another().map_err(Code::explain_limit)?);
-        }
-        drop(idle);
-        Ok(WinListener(Arc::new(shared)))
+        let first = making
+            .instance(true, options.reject_remote)
+            .map_err(|code| code.explain(Doing::Binding))?;
+        let mut backlog = Backlog::new(first, sizes.backlog);
+        backlog
+            .fill(|| making.instance(false, options.reject_remote))
+            .map_err(Code::explain_limit)?;
+        Ok(WinListener(Arc::new(Shared {
+            addr: addr.clone(),
+            making,
+            control: Control::new(),
+            door: Mutex::new(()),
+            queue: Mutex::new(Queue {
+                backlog,
+                reject_remote: options.reject_remote,
+            }),
+        })))
     }
 
     /// Accepts the next client, or waits for one.
@@ -169,17 +184,19 @@ impl WinListener {
     /// once. A client that has already left is accepted, too: its bytes are read, then the end. The
     /// address is the client's, which is unnamed.
     ///
-    /// This corresponds to calling `ConnectNamedPipe`, and `NtCreateNamedPipeFile` to make room for
-    /// another client before this returns.
+    /// This corresponds to calling `NtQueryInformationFile`; `ConnectNamedPipe`, if no client has
+    /// connected yet; and `NtCreateNamedPipeFile` to make room for another client before this returns.
     ///
     /// # Errors
-    /// - [`WouldBlock`](io::ErrorKind::WouldBlock): nobody has connected, and the listener is
+    /// After each of them but `ConnectionAborted` a later call may succeed, and a client that has
+    /// connected keeps its place.
+    /// - [`WouldBlock`](io::ErrorKind::WouldBlock): no client has connected, and the listener is
     ///   nonblocking.
     /// - [`ConnectionAborted`](io::ErrorKind::ConnectionAborted): [`shutdown`](Self::shutdown) was
     ///   called.
-    /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): all instances that
-    ///   [`max_instances`](ListenOptions::max_instances) allows are in use.
-    /// - Those of the system, such as when it has no memory left. A later call may succeed.
+    /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): a client has connected, and there are as many
+    ///   accepted streams as [`max_instances`](ListenOptions::max_instances) allows.
+    /// - Those of the system, such as when it has no memory left.
     ///
     /// # Examples
     /// ```
@@ -193,45 +210,38 @@ impl WinListener {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn accept(&self) -> io::Result<(WinStream, WinPipeSocketAddr)> {
-        let _records = record::hold();
+        let records = record::hold();
         let shared = &*self.0;
         let pipe = loop {
+            records.write();
             let mut call = Call::new(&shared.control);
+            // Before the door, so that no recall is missed on the way to the queue.
             call.heed_recalls();
-            let mut idle = shared.idle();
+            drop(lock(&shared.door));
+            let mut queue = lock(&shared.queue);
             if shared.control.is_ended() {
                 return Err(aborted());
             }
-            shared.follow_reject_remote(&mut idle);
-            // One always listens, so that the name stays this listener's.
-            while idle.len() < 2 {
-                idle.push_back(shared.another().map_err(Code::explain_limit)?);
-            }
-            let Some(head) = idle.pop_front() else {
-                continue;
+            let Some(head) = queue.backlog.head() else {
+                return Err(aborted());
             };
-            let stop = match head.connect_named_pipe(&mut call) {
-                Ok(()) => {
-                    shared.refill(&mut idle);
-                    break head;
-                }
-                Err(stop) => stop,
-            };
-            match stop {
-                Stop::Ended => return Err(aborted()),
-                // An instance that can't be used: the next call has a new one.
-                Stop::Failed(code) => {
-                    shared.refill(&mut idle);
-                    return Err(code.explain(Doing::Using));
-                }
-                Stop::WouldBlock | Stop::TimedOut => {
-                    idle.push_front(head);
+            match wait_for_client(&head.pipe, &mut call) {
+                Ok(()) => {}
+                Err(Stop::Recalled) => continue,
+                Err(Stop::Ended) => return Err(aborted()),
+                Err(Stop::WouldBlock | Stop::TimedOut) => {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                Stop::Recalled => idle.push_front(head),
+                Err(Stop::Failed(code)) => return Err(code.explain(Doing::Using)),
             }
+            let reject_remote = queue.reject_remote;
+            let accepted = queue
+                .backlog
+                .accept(|| shared.making.instance(false, reject_remote))
+                .map_err(Code::explain_limit)?;
+            break accepted.ok_or_else(aborted)?.pipe;
         };
-        let facts = Facts::of_server(shared.sizes.outbound, shared.by_message);
+        let facts = Facts::of_server(shared.making.sizes.outbound, shared.making.by_message);
         let peer = WinPipeSocketAddr::UNNAMED;
         Ok((
             WinStream::new(pipe, shared.addr.clone(), peer.clone(), facts),
@@ -332,31 +342,50 @@ impl WinListener {
 
     /// Refuses clients on other computers (`true`, as it is to begin with) or lets them try.
     ///
-    /// Who may connect from there is still up to the pipe's access rights. Call it right after
-    /// [`bind`](Self::bind): the instances that wait for clients are made anew, and a client that
-    /// connects at that very moment may see its connection closed.
+    /// Who may connect from there is still up to the pipe's access rights. The instances that wait for
+    /// clients are made anew. Clients that have connected already stay and will be accepted, those on
+    /// other computers too; a client that connects at that very moment may see its connection closed.
+    /// To have it so from the first client on, use [`ListenOptions::reject_remote`].
     ///
-    /// This corresponds to `PIPE_REJECT_REMOTE_CLIENTS`.
+    /// This corresponds to calling `NtCreateNamedPipeFile` with or without `PIPE_REJECT_REMOTE_CLIENTS`
+    /// for each instance that waits.
+    ///
+    /// # Errors
+    /// They say that not all instances could be made anew: the others stay as they were, as without
+    /// them the name could be taken by another process. Call again to have the rest made.
+    /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): there are as many accepted streams as
+    ///   [`max_instances`](ListenOptions::max_instances) allows, so the last instance can't be replaced.
+    /// - [`ConnectionAborted`](io::ErrorKind::ConnectionAborted): [`shutdown`](Self::shutdown) was
+    ///   called.
+    /// - Those of the system, such as when it has no memory left.
     ///
     /// # Examples
     /// ```
     /// # let path = format!(r"\\.\pipe\winpipe-doc-remote-{}", std::process::id());
     /// let listener = winpipe::WinListener::bind(path)?;
-    /// listener.reject_remote(false);
+    /// listener.reject_remote(false)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn reject_remote(&self, reject_remote: bool) {
+    pub fn reject_remote(&self, reject_remote: bool) -> io::Result<()> {
         let _records = record::hold();
         let shared = &*self.0;
-        shared.reject_remote.store(reject_remote, Ordering::SeqCst);
-        // Whoever waits in `accept` holds the lock: once recalled, that call does it or lets go.
-        while !shared.follows_reject_remote() {
-            shared.control.recall();
-            match shared.idle.try_lock() {
-                Ok(mut idle) => shared.follow_reject_remote(&mut idle),
-                Err(_) => std::thread::yield_now(),
-            }
+        let _door = lock(&shared.door);
+        shared.control.recall();
+        let mut queue = lock(&shared.queue);
+        if shared.control.is_ended() {
+            return Err(aborted());
         }
+        queue.reject_remote = reject_remote;
+        let outdated = |idle: &Idle| {
+            idle.rejects_remote != reject_remote
+                && matches!(idle.pipe.local_information(), Ok(found) if !found.has_client)
+        };
+        let make = || shared.making.instance(false, reject_remote);
+        let at_limit = |code: &Code| *code == Code::PIPE_BUSY;
+        queue
+            .backlog
+            .renew(outdated, make, at_limit)
+            .map_err(Code::explain_limit)
     }
 
     /// Ends the listener: `accept` fails from now on, and so do the calls that wait in it, on every
@@ -384,7 +413,8 @@ impl WinListener {
     pub fn shutdown(&self) -> io::Result<()> {
         let _records = record::hold();
         self.0.control.end();
-        self.0.idle().clear();
+        // The lock is let go of before the instances are closed.
+        let _closed = lock(&self.0.queue).backlog.close();
         Ok(())
     }
 }
@@ -430,74 +460,44 @@ impl ListenOptions {
     }
 }
 
-impl Shared {
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        // A queue that a panic left behind is still a queue.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Making {
     /// Makes an instance, which listens from now on.
-    fn instance(&self, first: bool, reject_remote: bool) -> Result<Pipe, Code> {
-        pipe::create_named_pipe(Instance {
+    fn instance(&self, first: bool, rejects_remote: bool) -> Result<Idle, Code> {
+        let pipe = pipe::create_named_pipe(Instance {
             root: None,
             name: &self.path,
             descriptor: Some(&self.descriptor),
             first,
-            reject_remote,
+            reject_remote: rejects_remote,
             by_message: self.by_message,
             limit: self.sizes.limit,
             inbound: self.sizes.inbound,
             outbound: self.sizes.outbound,
+        })?;
+        Ok(Idle {
+            pipe,
+            rejects_remote,
         })
     }
+}
 
-    /// Makes another instance, like the others.
-    fn another(&self) -> Result<Pipe, Code> {
-        self.instance(false, self.rejects_remote.load(Ordering::SeqCst))
+/// Waits until the instance has a client.
+fn wait_for_client(instance: &Pipe, call: &mut Call<'_>) -> Result<(), Stop> {
+    // `ConnectNamedPipe` would make Windows forget who the client is.
+    if instance
+        .local_information()
+        .map_err(Stop::Failed)?
+        .has_client
+    {
+        return Ok(());
     }
+    call.may_wait()?;
+    instance.connect_named_pipe(call)
+}
 
-    /// Makes the backlog whole again. Where that fails, a later `accept` tries again.
-    fn refill(&self, idle: &mut Idle) {
-        while idle.len() < self.sizes.backlog {
-            match self.another() {
-                Ok(instance) => idle.push_back(instance),
-                Err(_) => break,
-            }
-        }
-    }
-
-    fn follows_reject_remote(&self) -> bool {
-        self.rejects_remote.load(Ordering::SeqCst) == self.reject_remote.load(Ordering::SeqCst)
-    }
-
-    /// Makes the instances anew if they are to treat remote clients otherwise, but for those that a
-    /// client has connected to already.
-    fn follow_reject_remote(&self, idle: &mut Idle) {
-        let reject_remote = self.reject_remote.load(Ordering::SeqCst);
-        if self.rejects_remote.load(Ordering::SeqCst) == reject_remote {
-            return;
-        }
-        let mut fresh = Idle::new();
-        for old in std::mem::take(idle) {
-            match old.local_information() {
-                Ok(information) if !information.is_listening => idle.push_back(old),
-                _ => {
-                    // The new one comes first, so that the name is never free; but at the limit of
-                    // instances, others hold it.
-                    let new = || self.instance(false, reject_remote);
-                    let first_try = new();
-                    drop(old);
-                    fresh.extend(first_try.or_else(|_| new()).ok());
-                }
-            }
-        }
-        idle.append(&mut fresh);
-        // Only now: whoever called `reject_remote` takes it for done, and lets clients come.
-        self.rejects_remote.store(reject_remote, Ordering::SeqCst);
-        if !self.control.is_ended() {
-            self.refill(idle);
-        }
-    }
+/// Locks, even where a panic has left the lock poisoned: nothing under these locks is ever half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The descriptor that says what the options say.

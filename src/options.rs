@@ -15,7 +15,7 @@ use crate::{Access, Impersonation, Server};
 /// use winpipe::{Access, ListenOptions};
 ///
 /// # let path = format!(r"\\.\pipe\winpipe-doc-options-{}", std::process::id());
-/// let listener = ListenOptions::new().access(Access::Authenticated).backlog(64).bind(path)?;
+/// let listener = ListenOptions::new().access(Access::Authenticated).backlog(512).bind(path)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -34,14 +34,15 @@ impl ListenOptions {
     const BUFFER: usize = 64 << 10;
     /// The most there may be. A client can make the kernel hold as much.
     const LARGEST_BUFFER: usize = 1 << 30;
-    const BACKLOG: usize = 16;
+    /// What std asks of the system on Unix. A handle each, and next to no time to make.
+    const BACKLOG: usize = 128;
     /// As Unix systems bound it.
     const LARGEST_BACKLOG: usize = 4096;
-    /// 255 is Windows' word for as many as there is memory for.
+    /// One less than there can be, for the one that keeps the name.
     const MOST_INSTANCES: u32 = 254;
 
     /// The options of [`WinListener::bind`](crate::WinListener::bind): the current user only, no remote clients, a backlog of
-    /// 16, any number of instances, 64 KiB of buffer each way, half-close.
+    /// 128, any number of instances, 64 KiB of buffer each way, half-close.
     ///
     /// # Examples
     /// ```
@@ -73,10 +74,15 @@ impl ListenOptions {
         self
     }
 
-    /// Says how many clients can connect, write and leave before anybody accepts them: 1 to 4096.
-    /// The default is 16, or the most that [`max_instances`](Self::max_instances) leaves.
+    /// Says how many clients can connect, write and leave before they are accepted: 1 to 4096. The
+    /// default is 128, or [`max_instances`](Self::max_instances) if that is less.
     ///
-    /// Each is an instance of the pipe that waits: one kernel handle.
+    /// Clients beyond that wait for one to be accepted, and are refused after a second (or as long as
+    /// [`ConnectOptions::timeout`] says). So the backlog should hold as many clients as come in one
+    /// burst.
+    ///
+    /// Each is an instance of the pipe that waits: one kernel handle. A client can write into it as
+    /// much as [`inbound_buffer`](Self::inbound_buffer) allows.
     ///
     /// # Examples
     /// ```
@@ -87,12 +93,13 @@ impl ListenOptions {
         self
     }
 
-    /// Limits how many instances the pipe has, the backlog's and those of accepted streams together:
-    /// 2 to 254. The default is as many as there is memory for.
+    /// Limits how many accepted streams there are at once: 1 to 254. The default is as many as there
+    /// is memory for.
     ///
-    /// One of them always listens, so that the name stays this listener's. When the others are all
-    /// in use, clients wait as at a full backlog, and `accept` fails with
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) until an accepted stream is dropped.
+    /// The pipe has one instance more, which always listens or holds the next client, so that the name
+    /// stays this listener's. When as many streams as this are open, further clients wait as at a full
+    /// backlog, and `accept` fails with [`ResourceBusy`](io::ErrorKind::ResourceBusy) if one has
+    /// connected, until a stream is dropped.
     ///
     /// # Examples
     /// ```
@@ -167,11 +174,11 @@ impl ListenOptions {
         };
         let limit = match self.max_instances {
             None => u32::MAX,
-            Some(limit @ 2..=Self::MOST_INSTANCES) => limit,
+            Some(limit @ 1..=Self::MOST_INSTANCES) => limit,
             Some(limit) => {
                 let most = Self::MOST_INSTANCES;
                 return Err(invalid(format!(
-                    "max_instances is {limit}, and can be 2 to {most}, or not set for no limit"
+                    "max_instances is {limit}, and can be 1 to {most}, or not set for no limit"
                 )));
             }
         };
@@ -193,7 +200,7 @@ impl ListenOptions {
         }
         Ok(Sizes {
             backlog,
-            limit,
+            limit: limit.saturating_add(1),
             inbound: buffer(self.inbound_buffer, "inbound_buffer")?,
             outbound: buffer(self.outbound_buffer, "outbound_buffer")?,
         })
@@ -210,6 +217,7 @@ impl Default for ListenOptions {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sizes {
     pub(crate) backlog: usize,
+    /// Of all instances together.
     pub(crate) limit: u32,
     pub(crate) inbound: u32,
     pub(crate) outbound: u32,
@@ -329,7 +337,7 @@ mod tests {
         assert_eq!(options.access, Access::CurrentUser);
         assert!(options.reject_remote && options.half_close);
         let expected = Sizes {
-            backlog: 16,
+            backlog: 128,
             limit: u32::MAX,
             inbound: 65_536,
             outbound: 65_536,
@@ -352,9 +360,8 @@ mod tests {
         };
         refused(|options| options.backlog(0), "1 to 4096");
         refused(|options| options.backlog(10_000), "1 to 4096");
-        refused(|options| options.max_instances(0), "2 to 254");
-        refused(|options| options.max_instances(1), "2 to 254");
-        refused(|options| options.max_instances(255), "2 to 254");
+        refused(|options| options.max_instances(0), "1 to 254");
+        refused(|options| options.max_instances(255), "1 to 254");
         refused(|options| options.inbound_buffer(0), "inbound_buffer");
         refused(
             |options| options.inbound_buffer(usize::MAX),
@@ -374,7 +381,7 @@ mod tests {
     #[test]
     fn the_backlog_fits_the_instances_unless_it_is_set() {
         let sizes = sizes(|options| options.max_instances(4)).unwrap();
-        assert_eq!((sizes.backlog, sizes.limit), (4, 4));
+        assert_eq!((sizes.backlog, sizes.limit), (4, 5));
         super::tests::sizes(|options| options.backlog(254).max_instances(254)).unwrap();
     }
 }

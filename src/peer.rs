@@ -16,7 +16,9 @@ impl WinStream {
     ///
     /// Look at [`PeerCred::learnt`] before you trust it: only what was learnt by impersonation may
     /// be used to authorise. That is possible on an accepted stream, at the latest when something has
-    /// been read from it. Otherwise user, integrity level and elevation are those of the process that has the
+    /// been read from it; but for a client that connected in the short time between
+    /// [`accept`](crate::WinListener::accept)'s look for one and its wait for one, where Windows forgets
+    /// who it is. Otherwise user, integrity level and elevation are those of the process that has the
     /// peer's number now, which is a hint.
     ///
     /// This corresponds to calling `GetNamedPipeClientProcessId` (or `…Server…`) and
@@ -80,7 +82,9 @@ impl WinStream {
     ///
     /// # Errors
     /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): nothing has been read yet, from a
-    ///   client that must have sent something to be known.
+    ///   client that must have sent something to be known. Or Windows has forgotten who the client is:
+    ///   that happens if it connected in the short time between [`accept`](crate::WinListener::accept)'s
+    ///   look for one and its wait for one.
     /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): this thread acts as a client already.
     /// - [`Unsupported`](io::ErrorKind::Unsupported): this is the client's end.
     ///

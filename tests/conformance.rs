@@ -252,6 +252,38 @@ fn sixty_four_clients_come_at_once() {
 }
 
 #[test]
+fn a_burst_of_a_hundred_clients_is_served_by_a_slow_server() {
+    within(LIMIT, || {
+        let path = fresh_path();
+        let listener = Listener::bind(&path).unwrap();
+        let connected = Barrier::new(101);
+        thread::scope(|scope| {
+            for number in 0..100_u8 {
+                let (path, connected) = (&path, &connected);
+                scope.spawn(move || {
+                    let stream = Stream::connect(path);
+                    connected.wait();
+                    let mut stream = stream.unwrap();
+                    stream.write_all(&[number]).unwrap();
+                    let mut answer = [0];
+                    stream.read_exact(&mut answer).unwrap();
+                    assert_eq!(answer, [number]);
+                });
+            }
+            // So slow that it accepts none before all are there.
+            connected.wait();
+            for _ in 0..100 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                stream.write_all(&byte).unwrap();
+            }
+        });
+        clean_up(&path);
+    });
+}
+
+#[test]
 fn incoming_yields_streams_and_never_ends() {
     within(LIMIT, || {
         let path = fresh_path();
@@ -316,6 +348,23 @@ fn connect_to_nothing_is_not_found_at_once() {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(error.raw_os_error(), Some(2));
         assert!(start.elapsed() < Duration::from_millis(500));
+    });
+}
+
+#[test]
+fn connect_fails_at_once_when_the_server_has_gone() {
+    within(LIMIT, || {
+        let path = fresh_path();
+        drop(Listener::bind(&path).unwrap());
+        // As after a crash: nothing removes the file.
+        let expected = match departs("a name goes with its last handle") {
+            true => ErrorKind::NotFound,
+            false => ErrorKind::ConnectionRefused,
+        };
+        for _ in 0..3 {
+            assert_eq!(Stream::connect(&path).unwrap_err().kind(), expected);
+        }
+        clean_up(&path);
     });
 }
 

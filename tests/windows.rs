@@ -11,7 +11,7 @@ use std::net::Shutdown;
 use std::os::windows::ffi::OsStringExt;
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{
-    AsHandle, AsRawHandle, FromRawHandle, IntoRawHandle, OwnedHandle, RawHandle,
+    AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle, RawHandle,
 };
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -1061,11 +1061,9 @@ fn shutdown_and_drop_refuse_the_clients_that_wait() {
     within(LIMIT, || {
         for drop_it in [false, true] {
             let path = fresh_path();
-            let listener = WinListener::bind(&path).unwrap();
+            let listener = WinListener::options().backlog(4).bind(&path).unwrap();
             // As many as the backlog holds, and one that waits for its turn.
-            let mut backlog: Vec<_> = (0..16)
-                .map(|_| WinStream::connect(&path).unwrap())
-                .collect();
+            let mut backlog: Vec<_> = (0..4).map(|_| WinStream::connect(&path).unwrap()).collect();
             thread::scope(|scope| {
                 let waiting = scope.spawn(|| WinStream::connect(&path).map(drop));
                 thread::sleep(A_WHILE);
@@ -1174,17 +1172,17 @@ fn reject_remote_keeps_the_clients_that_have_come_and_those_that_come() {
             assert_eq!(byte, [expected]);
         };
         let _first = (connect(1), connect(2));
-        listener.reject_remote(false);
+        listener.reject_remote(false).unwrap();
         let _third = connect(3);
-        listener.reject_remote(false);
+        listener.reject_remote(false).unwrap();
         (1..=3).for_each(accept);
         // With a call that waits in accept.
         thread::scope(|scope| {
             let server = scope.spawn(|| accept(4));
             thread::sleep(A_WHILE);
-            listener.reject_remote(true);
-            listener.reject_remote(false);
-            listener.reject_remote(true);
+            listener.reject_remote(true).unwrap();
+            listener.reject_remote(false).unwrap();
+            listener.reject_remote(true).unwrap();
             let _client = connect(4);
             server.join().unwrap();
         });
@@ -1201,13 +1199,116 @@ fn reject_remote_works_at_the_limit_of_instances() {
         let path = fresh_path();
         let listener = WinListener::options().max_instances(2).bind(&path).unwrap();
         for round in 0..6 {
-            listener.reject_remote(round % 2 == 0);
+            listener.reject_remote(round % 2 == 0).unwrap();
             let client = WinStream::connect(&path).unwrap();
             let accepted = listener.accept().unwrap();
-            listener.reject_remote(round % 2 == 1);
+            listener.reject_remote(round % 2 == 1).unwrap();
             drop((client, accepted));
         }
     });
+}
+
+#[test]
+fn reject_remote_keeps_the_last_instance_and_says_so() {
+    within(LIMIT, || {
+        let path = fresh_path();
+        let listener = WinListener::options().max_instances(2).bind(&path).unwrap();
+        let connect = || {
+            let client = WinStream::connect(&path).unwrap();
+            (client, listener.accept().unwrap().0)
+        };
+        let streams = [connect(), connect()];
+        for _ in 0..3 {
+            let error = listener.reject_remote(false).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
+        }
+        // It listens as before.
+        let mut client = WinStream::connect(&path).unwrap();
+        client.write_all(b"x").unwrap();
+        drop(streams);
+        // Now it has a client, and isn't made anew.
+        listener.reject_remote(false).unwrap();
+        listener.accept().unwrap().0.read_exact(&mut [0]).unwrap();
+        listener.shutdown().unwrap();
+        let error = listener.reject_remote(true).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+    });
+}
+
+#[test]
+fn reject_remote_gets_through_to_waiting_accepts_and_never_hangs() {
+    within(LIMIT, || {
+        let path = fresh_path();
+        let listener = WinListener::options().backlog(4).bind(&path).unwrap();
+        thread::scope(|scope| {
+            let waiting: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| listener.accept().map(drop)))
+                .collect();
+            for round in 0..500 {
+                listener.reject_remote(round % 2 == 0).unwrap();
+            }
+            for call in waiting {
+                let _client = WinStream::connect(&path).unwrap();
+                // Some call has it; each has one in the end.
+                drop(call);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_listener_that_goes_while_clients_connect_never_makes_them_hang() {
+    within(LIMIT, || {
+        for round in 0..100 {
+            let path = fresh_path();
+            let listener = WinListener::options().backlog(2).bind(&path).unwrap();
+            let start = Barrier::new(4);
+            thread::scope(|scope| {
+                let clients: Vec<_> = (0..3)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            start.wait();
+                            WinStream::connect(&path)?.read(&mut [0])
+                        })
+                    })
+                    .collect();
+                start.wait();
+                (0..round * 40).for_each(|_| std::hint::spin_loop());
+                match round % 2 {
+                    0 => drop(listener),
+                    _ => listener.shutdown().unwrap(),
+                }
+                for client in clients {
+                    match client.join().unwrap() {
+                        Ok(count) => assert_eq!(count, 0),
+                        Err(error) => assert!(
+                            matches!(
+                                error.kind(),
+                                ErrorKind::NotFound | ErrorKind::ConnectionRefused
+                            ),
+                            "{error}"
+                        ),
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// A listener is many handles, so it has none to show. This compiles only if that is so: each trait
+/// that it had would make the call ambiguous.
+#[test]
+fn a_listener_has_no_handle_of_its_own() {
+    struct Has;
+    trait Unless<Trait> {
+        fn holds() {}
+    }
+    impl<T> Unless<()> for T {}
+    impl<T: AsHandle> Unless<(Has, BorrowedHandle<'static>)> for T {}
+    impl<T: AsRawHandle> Unless<(Has, RawHandle)> for T {}
+    impl<T: From<OwnedHandle>> Unless<(Has, OwnedHandle)> for T {}
+    impl<T: Into<OwnedHandle>> Unless<(OwnedHandle, Has)> for T {}
+    <WinListener as Unless<_>>::holds();
 }
 
 // Connecting
@@ -1248,10 +1349,8 @@ fn connect_to_a_busy_pipe_waits_and_is_then_refused() {
 fn connect_to_a_busy_pipe_is_woken_by_the_first_free_instance() {
     within(LIMIT, || {
         let path = fresh_path();
-        let listener = WinListener::bind(&path).unwrap();
-        let _backlog: Vec<_> = (0..16)
-            .map(|_| WinStream::connect(&path).unwrap())
-            .collect();
+        let listener = WinListener::options().backlog(4).bind(&path).unwrap();
+        let _backlog: Vec<_> = (0..4).map(|_| WinStream::connect(&path).unwrap()).collect();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| WinStream::connect(&path).map(|_| Instant::now()));
             thread::sleep(A_WHILE);

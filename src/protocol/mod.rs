@@ -6,7 +6,8 @@
 
 #![cfg_attr(
     not(windows),
-    allow(dead_code, reason = "only the Windows half connects")
+    allow(dead_code, reason = "only the Windows half connects and listens")
 )]
 
+pub(crate) mod backlog;
 pub(crate) mod dialing;

@@ -161,6 +161,11 @@ impl<'a> Call<'a> {
         self.recalls = Some(self.control.lock().recalls);
     }
 
+    /// Fails where the settings say not to wait, before there is an operation that would have to.
+    pub(crate) fn may_wait(&mut self) -> Result<(), Stop> {
+        self.limit().map(|_| ())
+    }
+
     /// How many milliseconds the call may wait now, by the settings as they are now.
     fn limit(&mut self) -> Result<u32, Stop> {
         if self.control.is_ended() {

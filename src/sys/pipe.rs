@@ -11,7 +11,7 @@ use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_CREATE, FILE_MODE_INFORMATION, FILE_NON_DIRECTORY_FILE, FILE_OPEN,
     FILE_PIPE_ACCEPT_REMOTE_CLIENTS, FILE_PIPE_BYTE_STREAM_MODE, FILE_PIPE_BYTE_STREAM_TYPE,
-    FILE_PIPE_CLOSING_STATE, FILE_PIPE_INFORMATION, FILE_PIPE_LISTENING_STATE,
+    FILE_PIPE_CLOSING_STATE, FILE_PIPE_CONNECTED_STATE, FILE_PIPE_INFORMATION,
     FILE_PIPE_LOCAL_INFORMATION, FILE_PIPE_MESSAGE_MODE, FILE_PIPE_MESSAGE_TYPE,
     FILE_PIPE_QUEUE_OPERATION, FILE_PIPE_REJECT_REMOTE_CLIENTS, FILE_PIPE_SERVER_END,
     FILE_SYNCHRONOUS_IO_ALERT, FILE_SYNCHRONOUS_IO_NONALERT, FileModeInformation,
@@ -93,8 +93,8 @@ pub(crate) struct LocalInformation {
     pub(crate) is_message_type: bool,
     /// The bytes that the kernel queues for the peer before a write waits.
     pub(crate) write_quota: usize,
-    /// Whether no client has connected yet.
-    pub(crate) is_listening: bool,
+    /// Whether a client has connected; also if it has left since.
+    pub(crate) has_client: bool,
     /// Whether the other end is closed.
     pub(crate) is_closing: bool,
 }
@@ -304,7 +304,8 @@ impl Pipe {
     }
 
     /// Waits until a client has connected to this instance. This corresponds to calling
-    /// `ConnectNamedPipe`.
+    /// `ConnectNamedPipe`, which makes Windows forget the identity of a client that was there before:
+    /// ask [`local_information`](Self::local_information) first.
     pub(crate) fn connect_named_pipe(&self, call: &mut Call<'_>) -> Result<(), Stop> {
         let handle = self.0.as_raw_handle();
         let connected = overlapped::run(self.as_handle(), call, |operation| {
@@ -388,7 +389,10 @@ impl Pipe {
                 true => information.OutboundQuota,
                 false => information.InboundQuota,
             } as usize,
-            is_listening: information.NamedPipeState == FILE_PIPE_LISTENING_STATE,
+            has_client: matches!(
+                information.NamedPipeState,
+                FILE_PIPE_CONNECTED_STATE | FILE_PIPE_CLOSING_STATE
+            ),
             is_closing: information.NamedPipeState == FILE_PIPE_CLOSING_STATE,
         })
     }

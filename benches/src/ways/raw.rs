@@ -31,7 +31,7 @@ use crate::count::{Calls as Known, Operation};
 
 use super::{Timeouts, Way, with_two_threads};
 
-/// As winpipe does it: message pipes, writes of at most 64 KiB, a backlog of 16.
+/// As winpipe does it: message pipes, writes of at most 64 KiB, a backlog of 128.
 pub type Raw = Calls<false>;
 
 /// With none of these: byte pipes, one write whatever its size, one instance, peeking at what's there.
@@ -40,7 +40,7 @@ pub type Bare = Calls<true>;
 /// The raw calls.
 pub struct Calls<const BARE: bool>;
 
-const BACKLOG: usize = 16;
+const BACKLOG: usize = 128;
 
 /// A listening pipe.
 pub struct Listener {
