@@ -559,3 +559,76 @@ impl Iterator for WinIncoming<'_> {
 }
 
 impl FusedIterator for WinIncoming<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fault;
+    use std::io::{ErrorKind, Read, Write};
+
+    fn path(name: &str) -> String {
+        format!(r"\\.\pipe\winpipe-listener-{name}-{}", std::process::id())
+    }
+
+    #[test]
+    fn a_client_that_has_come_is_accepted_even_if_no_event_can_be_made() {
+        let path = path("event");
+        let listener = WinListener::bind(&path).unwrap();
+        // On a thread that has no event yet.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                fault::inject_times("CreateEventW", Code::NO_MEMORY, u32::MAX);
+                // None has come, so it would have to wait.
+                assert_eq!(
+                    listener.accept().unwrap_err().kind(),
+                    ErrorKind::OutOfMemory
+                );
+                for number in 0..3 {
+                    let mut client = WinStream::connect(&path).unwrap();
+                    fault::call_off();
+                    client.write_all(&[number]).unwrap();
+                    fault::inject_times("CreateEventW", Code::NO_MEMORY, u32::MAX);
+                    let (mut server, _) = listener.accept().unwrap();
+                    fault::call_off();
+                    let mut byte = [0];
+                    server.read_exact(&mut byte).unwrap();
+                    assert_eq!(byte, [number]);
+                }
+            });
+        });
+    }
+
+    #[test]
+    fn a_client_keeps_its_place_when_accept_fails() {
+        for (call, backlog) in [("NtQueryInformationFile", 3), ("NtCreateNamedPipeFile", 1)] {
+            let path = path(call);
+            let listener = WinListener::options().backlog(backlog).bind(&path).unwrap();
+            let mut client = WinStream::connect(&path).unwrap();
+            client.write_all(b"x").unwrap();
+            for _ in 0..3 {
+                fault::inject(call, Code::NO_MEMORY);
+                let error = listener.accept().unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+                assert_eq!(fault::call_off(), 0);
+            }
+            listener.accept().unwrap().0.read_exact(&mut [0]).unwrap();
+        }
+    }
+
+    #[test]
+    fn reject_remote_keeps_what_it_cannot_make_anew_and_says_so() {
+        let path = path("anew");
+        let listener = WinListener::options().backlog(3).bind(&path).unwrap();
+        fault::inject_times("NtCreateNamedPipeFile", Code::NO_MEMORY, u32::MAX);
+        let error = listener.reject_remote(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+        fault::call_off();
+        // As many clients find an instance as before.
+        let clients = [(); 3].map(|()| WinStream::connect(&path).unwrap());
+        for _ in &clients {
+            listener.accept().unwrap();
+        }
+        listener.reject_remote(false).unwrap();
+        drop(WinStream::connect(&path).unwrap());
+    }
+}

@@ -102,7 +102,7 @@ fn a_client_is_accepted_although_the_logger_panics() {
         let mut server = logging(|_| panic_quietly(), || listener.accept().unwrap().0);
         client.write_all(b"x").unwrap();
         assert_eq!(server.read(&mut [0; 8]).unwrap(), 1);
-        logging(|_| panic_quietly(), || listener.reject_remote(false));
+        logging(|_| panic_quietly(), || listener.reject_remote(false)).unwrap();
     });
 }
 
@@ -219,8 +219,8 @@ impl World {
     /// for.
     fn do_everything(&self) {
         self.accept();
-        self.listener.reject_remote(true);
-        self.listener.reject_remote(false);
+        self.listener.reject_remote(true).unwrap();
+        self.listener.reject_remote(false).unwrap();
         drop(self.listener.try_clone().unwrap());
         // Not under the lock: the logger takes it, too.
         let streams = self.streams.lock().unwrap().clone();

@@ -40,6 +40,9 @@ impl Code {
     pub(crate) const OPERATION_ABORTED: Code = Code(win32::ERROR_OPERATION_ABORTED);
     /// The thread impersonates nobody.
     pub(crate) const NO_TOKEN: Code = Code(win32::ERROR_NO_TOKEN);
+    /// There is no memory left.
+    #[cfg(test)]
+    pub(crate) const NO_MEMORY: Code = Code(win32::ERROR_NOT_ENOUGH_MEMORY);
     /// `WaitNamedPipeW` waited as long as it was told to.
     pub(crate) const SEM_TIMEOUT: Code = Code(win32::ERROR_SEM_TIMEOUT);
 

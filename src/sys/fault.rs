@@ -5,20 +5,38 @@ use std::cell::Cell;
 use super::error::Code;
 
 thread_local! {
-    static FAULT: Cell<Option<(&'static str, Code)>> = const { Cell::new(None) };
+    static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy)]
+struct Fault {
+    call: &'static str,
+    code: Code,
+    times: u32,
 }
 
 /// Makes the next system call of that name, on this thread, fail with that code.
 pub(crate) fn inject(call: &'static str, code: Code) {
-    FAULT.set(Some((call, code)));
+    inject_times(call, code, 1);
+}
+
+/// Makes the next so many system calls of that name, on this thread, fail with that code.
+pub(crate) fn inject_times(call: &'static str, code: Code, times: u32) {
+    FAULT.set(Some(Fault { call, code, times }));
+}
+
+/// Calls off the faults, and returns how many there were left.
+pub(crate) fn call_off() -> u32 {
+    FAULT.take().map_or(0, |fault| fault.times)
 }
 
 /// Fails if a fault was injected here. A call for which there can be faults asks first.
 pub(super) fn strike(call: &str) -> Result<(), Code> {
     match FAULT.get() {
-        Some((name, code)) if name == call => {
-            FAULT.set(None);
-            Err(code)
+        Some(fault) if fault.call == call => {
+            let times = fault.times - 1;
+            FAULT.set((times > 0).then_some(Fault { times, ..fault }));
+            Err(fault.code)
         }
         _ => Ok(()),
     }

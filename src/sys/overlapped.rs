@@ -439,6 +439,8 @@ impl Drop for Event {
 
 /// Makes an event that stays set until it's reset. This corresponds to calling `CreateEventW`.
 fn create_event() -> Result<OwnedHandle, Code> {
+    #[cfg(test)]
+    super::fault::strike("CreateEventW")?;
     // SAFETY: no attributes (so it isn't inherited), manual reset, not set, no name.
     let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
     let code = Code::last();

@@ -442,6 +442,8 @@ impl Pipe {
     /// `T` is the structure that the kernel fills for `class`, and valid whatever the bytes.
     unsafe fn query<T>(&self, class: i32, information: &mut T) -> Result<(), Code> {
         let handle = self.0.as_raw_handle();
+        #[cfg(test)]
+        super::fault::strike("NtQueryInformationFile")?;
         let mut block = IO_STATUS_BLOCK::default();
         let (at, len) = (ptr::from_mut(information).cast(), size_of::<T>() as u32);
         // SAFETY: both places outlive the call, which doesn't pend: it asks for what the kernel
@@ -494,6 +496,8 @@ pub(crate) fn create_file(path: &[u16], quality: Quality) -> Result<Pipe, Code> 
 /// values below mean something else). This corresponds to calling `WaitNamedPipeW`.
 pub(crate) fn wait_named_pipe(path: &[u16], milliseconds: u32) -> Result<(), Code> {
     debug_assert_eq!(path.last(), Some(&0));
+    #[cfg(test)]
+    super::fault::strike("WaitNamedPipeW")?;
     // SAFETY: the path ends with a NUL and is borrowed.
     let ok = unsafe { WaitNamedPipeW(path.as_ptr(), milliseconds) };
     let code = Code::last();
@@ -504,6 +508,8 @@ pub(crate) fn wait_named_pipe(path: &[u16], milliseconds: u32) -> Result<(), Cod
 /// Makes an instance of a pipe, which listens from then on. This corresponds to calling `NtCreateNamedPipeFile`: `CreateNamedPipeW` knows neither pipes without a
 /// name nor "another instance, if the name is still there".
 pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
+    #[cfg(test)]
+    super::fault::strike("NtCreateNamedPipeFile")?;
     let name = unicode_string(instance.name);
     let attributes = OBJECT_ATTRIBUTES {
         Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
