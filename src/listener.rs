@@ -574,28 +574,24 @@ mod tests {
     fn a_client_that_has_come_is_accepted_even_if_no_event_can_be_made() {
         let path = path("event");
         let listener = WinListener::bind(&path).unwrap();
-        // On a thread that has no event yet.
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
+        // Each on a thread that has no event yet.
+        let accept = || {
+            let without_events = || {
                 fault::inject_times("CreateEventW", Code::NO_MEMORY, u32::MAX);
-                // None has come, so it would have to wait.
-                assert_eq!(
-                    listener.accept().unwrap_err().kind(),
-                    ErrorKind::OutOfMemory
-                );
-                for number in 0..3 {
-                    let mut client = WinStream::connect(&path).unwrap();
-                    fault::call_off();
-                    client.write_all(&[number]).unwrap();
-                    fault::inject_times("CreateEventW", Code::NO_MEMORY, u32::MAX);
-                    let (mut server, _) = listener.accept().unwrap();
-                    fault::call_off();
-                    let mut byte = [0];
-                    server.read_exact(&mut byte).unwrap();
-                    assert_eq!(byte, [number]);
-                }
-            });
-        });
+                listener.accept()
+            };
+            std::thread::scope(|scope| scope.spawn(without_events).join().unwrap())
+        };
+        for number in 0..3 {
+            // It would have to wait.
+            assert_eq!(accept().unwrap_err().kind(), ErrorKind::OutOfMemory);
+            let mut client = WinStream::connect(&path).unwrap();
+            client.write_all(&[number]).unwrap();
+            let (mut server, _) = accept().unwrap();
+            let mut byte = [0];
+            server.read_exact(&mut byte).unwrap();
+            assert_eq!(byte, [number]);
+        }
     }
 
     #[test]
