@@ -8,9 +8,10 @@ use std::os::windows::io::{
 };
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use crate::handoff::Handoff;
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::overlapped::{Call, Control, Issued, Stop, Transferred, milliseconds};
 use crate::sys::pipe::{self, Instance, LocalInformation, Pipe, Quality};
@@ -80,8 +81,7 @@ struct Shared {
     facts: OnceLock<Facts>,
     local: WinPipeSocketAddr,
     peer: WinPipeSocketAddr,
-    /// Copies of handles that the peer may be about to take.
-    offers: Mutex<Vec<OwnedHandle>>,
+    handoff: Handoff,
 }
 
 /// What there is to know of a pipe before it's read or written.
@@ -576,6 +576,7 @@ impl WinStream {
         if buf.is_empty() {
             return Ok(0);
         }
+        self.shared.handoff.check_read()?;
         let _records = record::hold();
         let facts = self.facts()?;
         let mut call = Call::new(&self.shared.reading);
@@ -689,7 +690,7 @@ impl WinStream {
             facts: OnceLock::new(),
             local,
             peer,
-            offers: Mutex::new(Vec::new()),
+            handoff: Handoff::new(),
         };
         WinStream {
             pipe,
@@ -734,25 +735,52 @@ impl WinStream {
         Ok(self.facts()?.is_server)
     }
 
-    /// The copies of handles that the peer may be about to take.
-    pub(crate) fn offers(&self) -> MutexGuard<'_, Vec<OwnedHandle>> {
-        // A list that a panic left behind is still a list.
-        self.shared
-            .offers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// How far the stream is in handing over handles.
+    pub(crate) fn handoff(&self) -> &Handoff {
+        &self.shared.handoff
+    }
+
+    /// Begins a call that reads several times under one timeout.
+    pub(crate) fn reading(&self) -> Call<'_> {
+        Call::new(&self.shared.reading)
+    }
+
+    /// Reads as part of `call`.
+    pub(crate) fn read_under(&self, buf: &mut [u8], call: &mut Call<'_>) -> io::Result<usize> {
+        self.read_part(call, |call| self.pipe.read_file(buf, call, self.issuing()))
+    }
+
+    /// Queues a message if that is possible without waiting, whatever the settings. Returns whether it
+    /// was.
+    pub(crate) fn write_at_once(&self, message: &[u8]) -> bool {
+        let Some(_turn) = self.shared.writers.enter(self) else {
+            return false;
+        };
+        let at_once = Control::new();
+        at_once.set_nonblocking(true);
+        let written = self.pipe.write_file(message, &mut Call::new(&at_once));
+        written.is_ok_and(|written| written.count == message.len())
     }
 
     fn read_with(
         &self,
         read: impl FnOnce(&mut Call<'_>) -> Result<Transferred, Stop>,
     ) -> io::Result<usize> {
+        self.shared.handoff.check_read()?;
         let _records = record::hold();
+        self.read_part(&mut self.reading(), read)
+    }
+
+    fn read_part(
+        &self,
+        call: &mut Call<'_>,
+        read: impl FnOnce(&mut Call<'_>) -> Result<Transferred, Stop>,
+    ) -> io::Result<usize> {
         self.facts()?;
         if self.shared.reading.is_ended() {
             return Ok(0);
         }
-        match read(&mut Call::new(&self.shared.reading)) {
+        match read(call) {
             // The peer's mark of the end.
             Ok(Transferred { count: 0, .. }) => Ok(self.end_of_data()),
             Ok(read) => Ok(read.count),

@@ -38,6 +38,8 @@ impl Code {
     pub(crate) const IO_PENDING: Code = Code(win32::ERROR_IO_PENDING);
     /// The operation was cancelled.
     pub(crate) const OPERATION_ABORTED: Code = Code(win32::ERROR_OPERATION_ABORTED);
+    /// The process has no such handle.
+    pub(crate) const INVALID_HANDLE: Code = Code(win32::ERROR_INVALID_HANDLE);
     /// The thread impersonates nobody.
     pub(crate) const NO_TOKEN: Code = Code(win32::ERROR_NO_TOKEN);
     /// `WaitNamedPipeW` waited as long as it was told to.
@@ -150,6 +152,26 @@ impl Code {
                 "only the server can impersonate, by an accepted stream",
             ),
             _ => self.explain(Doing::Using),
+        }
+    }
+
+    /// The error of taking a handle out of another process.
+    pub(crate) fn explain_taking(self) -> io::Error {
+        match self.0 {
+            win32::ERROR_ACCESS_DENIED => self.with(
+                io::ErrorKind::PermissionDenied,
+                "this process may not take handles out of the sender's: run both as the same user, \
+                 or let the sender's grant PROCESS_DUP_HANDLE",
+            ),
+            win32::ERROR_INVALID_HANDLE => self.with(
+                io::ErrorKind::InvalidData,
+                "the sender's process has no open handle of the number that was offered",
+            ),
+            // There is no process of that number.
+            win32::ERROR_INVALID_PARAMETER => {
+                self.with(io::ErrorKind::BrokenPipe, "the sender's process has ended")
+            }
+            _ => self.into(),
         }
     }
 

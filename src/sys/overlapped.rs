@@ -161,6 +161,11 @@ impl<'a> Call<'a> {
         self.recalls = Some(self.control.lock().recalls);
     }
 
+    /// Whether the call's time is up. The first look begins it.
+    pub(crate) fn is_late(&mut self) -> bool {
+        matches!(self.limit(), Err(Stop::TimedOut))
+    }
+
     /// How many milliseconds the call may wait now, by the settings as they are now.
     fn limit(&mut self) -> Result<u32, Stop> {
         if self.control.is_ended() {
