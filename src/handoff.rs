@@ -26,15 +26,14 @@
 //!   put it there. A peer can know an identifier only of an offer made to it, and that object it may
 //!   take anyway.
 
-use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::WinStream;
+use crate::stream::Received;
 use crate::sys::error::{Code, Doing};
 use crate::sys::overlapped::Call;
 use crate::sys::record;
@@ -59,9 +58,9 @@ impl WinStream {
     /// The read timeout limits how long this waits for the peer's answer, the write timeout each
     /// message that is sent. On a nonblocking stream this succeeds only if the peer answers at once.
     ///
-    /// Both ends have to be used by the processes that opened them: Windows records only those. So the
-    /// peer refuses a handle that is sent on an end which was inherited, or received from another
-    /// process.
+    /// This process must have opened its end of the pipe itself, by `connect`, `bind` or `pair`. Windows
+    /// records the process that did, so the peer refuses a handle that is sent on an end which was
+    /// inherited, or received from another process.
     ///
     /// # Errors
     /// After an error the peer doesn't get the handle.
@@ -122,13 +121,15 @@ impl WinStream {
     /// withdrawn is passed over, and this waits for the next.
     ///
     /// The handle is duplicated from the process that opened the peer's end of the pipe, and only if
-    /// the peer says that it is that process. A peer can't make this return one of this process's own
-    /// handles, except one that this process is sending at that moment. The object may be of any kind,
-    /// so call this only where the peer is trusted to send the right one. Windows doesn't notice when an
-    /// end is passed on: a process that was given an end by a third one can name the third one's
-    /// handles, as can one that holds the end of a process that has ended, once another process has
-    /// its number. With clients on other computers
-    /// ([`reject_remote(false)`](crate::ListenOptions::reject_remote)) don't call this at all.
+    /// the offer names that process. A peer can't make this return one of this process's own handles,
+    /// except one that this process is sending at that moment. What the handle is open to is the
+    /// peer's choice, so check it before you rely on it.
+    ///
+    /// Windows doesn't notice when an end is passed on. A process that was given its end by a third
+    /// process can name that process's handles as its own, or, once that process has ended, those of
+    /// another that got the same process id. And a client on another computer
+    /// ([`reject_remote(false)`](crate::ListenOptions::reject_remote)) can name any process here. Don't
+    /// call this with such peers unless you trust them.
     ///
     /// This corresponds to calling `OpenProcess` and `DuplicateHandle`.
     ///
@@ -151,69 +152,56 @@ impl WinStream {
         let _records = record::hold();
         let mut call = self.reading();
         loop {
-            // That may also be an offer which an earlier call left.
-            self.answer()?;
+            // That may also be one which an earlier call left.
+            self.answer_offer()?;
             let message = match self.read_message(&mut call) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     let received = self.handoff().change(|state| state.received.take());
-                    let taken = received.and_then(|received| received.taken);
                     // Why the offer was refused says more.
-                    return Err(taken.and_then(Result::err).unwrap_or(error));
+                    let refused = received.and_then(|received| received.taken.err());
+                    return Err(refused.unwrap_or(error));
                 }
                 message => message?,
             };
             let received = self.handoff().change(|state| state.received.take());
-            let is_same = received
-                .as_ref()
-                .is_some_and(|received| received.offer.id == message.id);
+            let is_same = received.as_ref().is_some_and(|it| it.id == message.id);
             let taken = received.map(|received| received.taken);
             match (message.step, taken) {
                 (Step::Offered, None) => {
                     let received = Received {
-                        offer: message,
-                        taken: None,
+                        id: message.id,
+                        taken: self.take(&message),
                         is_answered: false,
                     };
                     self.handoff()
                         .change(|state| state.received = Some(received));
                 }
-                (Step::Given, Some(Some(taken @ Ok(_)))) if is_same => return taken,
-                (Step::Refused, Some(Some(taken @ Err(_)))) if is_same => return taken,
+                (Step::Given, Some(taken @ Ok(_))) if is_same => return taken,
+                (Step::Refused, Some(taken @ Err(_))) if is_same => return taken,
                 (Step::Withdrawn, Some(_)) if is_same => {}
                 _ => return Err(self.give_up(no_exchange())),
             }
         }
     }
 
-    /// Duplicates the handle of the offer that was read last and answers it, if that isn't done yet.
-    fn answer(&self) -> io::Result<()> {
-        let handoff = self.handoff();
-        let offer = handoff.change(|state| match &state.received {
-            Some(received) if received.taken.is_none() => Some(received.offer),
-            _ => None,
-        });
-        if let Some(offer) = offer {
-            let taken = self.take(&offer);
-            handoff.change(|state| match &mut state.received {
-                Some(received) if received.offer == offer => received.taken = Some(taken),
-                _ => {}
-            });
-        }
-        let answer = handoff.change(|state| match &state.received {
+    /// Answers the offer that was read last, if there is one and it isn't answered yet.
+    fn answer_offer(&self) -> io::Result<()> {
+        let answer = self.handoff().change(|state| match &state.received {
             Some(received) if !received.is_answered => {
                 let step = match received.taken {
-                    Some(Ok(_)) => Step::Taken,
-                    _ => Step::Refused,
+                    Ok(_) => Step::Taken,
+                    Err(_) => Step::Refused,
                 };
-                Some(Message::new(step, received.offer.id))
+                Some(Message::new(step, received.id))
             }
             _ => None,
         });
         if let Some(answer) = answer {
             self.write_message(&answer)?;
-            handoff.change(|state| match &mut state.received {
-                Some(received) => received.is_answered = true,
-                None => {}
+            self.handoff().change(|state| {
+                if let Some(received) = &mut state.received {
+                    received.is_answered = true;
+                }
             });
         }
         Ok(())
@@ -291,8 +279,7 @@ impl WinStream {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if len == 0 => return Err(error),
                 Err(error) => {
-                    let error = format!("only part of the peer's message arrived: {error}");
-                    let error = io::Error::new(io::ErrorKind::InvalidData, error);
+                    let error = cut_short(error, io::ErrorKind::InvalidData);
                     return Err(self.give_up(error));
                 }
             }
@@ -311,8 +298,7 @@ impl WinStream {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if sent == 0 => return Err(error),
                 Err(error) => {
-                    let error = format!("only part of a message could be sent: {error}");
-                    let error = io::Error::new(io::ErrorKind::BrokenPipe, error);
+                    let error = cut_short(error, io::ErrorKind::BrokenPipe);
                     return Err(self.give_up(error));
                 }
             }
@@ -336,6 +322,18 @@ fn no_exchange() -> io::Error {
         "the peer sent something other than what hands over a handle, so the stream is shut down: \
          one side must call send_handle while the other calls recv_handle",
     )
+}
+
+/// The error of an exchange that can't go on because a message took too long.
+fn cut_short(error: io::Error, kind: io::ErrorKind) -> io::Error {
+    match error.kind() {
+        // Unlike these, it's not worth trying again.
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => io::Error::new(
+            kind,
+            format!("{error} in the middle of handing over a handle, so the stream is shut down"),
+        ),
+        _ => error,
+    }
 }
 
 /// An offer that this process makes. When dropped it's open no more, and the peer is told so.
@@ -388,7 +386,10 @@ impl<'a> Offer<'a> {
         let concluded = self.stream.write_message(&Message::new(step, self.id));
         self.is_made = false;
         // The peer waits for this message. Without it, it must see the end.
-        concluded.map_err(|error| self.stream.give_up(error))
+        concluded.map_err(|error| {
+            let error = cut_short(error, io::ErrorKind::BrokenPipe);
+            self.stream.give_up(error)
+        })
     }
 }
 
@@ -405,59 +406,6 @@ impl Drop for Offer<'_> {
                 self.stream.give_up(io::ErrorKind::BrokenPipe.into());
             }
         }
-    }
-}
-
-/// How far a stream is in handing over handles.
-pub(crate) struct Handoff {
-    /// Beside the lock, so that a read needn't take it: whether messages of an exchange may come.
-    is_open: AtomicBool,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// The offers of this end that the peer hasn't answered yet, the oldest first. All but the last
-    /// are withdrawn. A peer answers what it reads, and what it doesn't read fills the pipe, so there
-    /// are never many.
-    unanswered: VecDeque<u128>,
-    /// The peer's offer that was read and isn't concluded yet.
-    received: Option<Received>,
-}
-
-struct Received {
-    offer: Message,
-    /// The handle, or why there is none, once that was tried.
-    taken: Option<io::Result<OwnedHandle>>,
-    is_answered: bool,
-}
-
-impl Handoff {
-    pub(crate) fn new() -> Handoff {
-        Handoff {
-            is_open: AtomicBool::new(false),
-            state: Mutex::default(),
-        }
-    }
-
-    /// Fails where a read could take a message of an exchange for data.
-    pub(crate) fn check_read(&self) -> io::Result<()> {
-        if self.is_open.load(Ordering::Acquire) {
-            return Err(io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "a handle is still being handed over: call send_handle or recv_handle again, \
-                 or drop the stream",
-            ));
-        }
-        Ok(())
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = change(&mut state);
-        let is_open = !state.unanswered.is_empty() || state.received.is_some();
-        self.is_open.store(is_open, Ordering::Release);
-        changed
     }
 }
 

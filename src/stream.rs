@@ -1,5 +1,6 @@
 //! `WinStream`: one end of a connection.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
@@ -7,11 +8,10 @@ use std::os::windows::io::{
     AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle, RawHandle,
 };
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use crate::handoff::Handoff;
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::overlapped::{Call, Control, Issued, Stop, Transferred, milliseconds};
 use crate::sys::pipe::{self, Instance, LocalInformation, Pipe, Quality};
@@ -757,7 +757,7 @@ impl WinStream {
             return false;
         };
         let at_once = Control::new();
-        at_once.set_nonblocking(true);
+        Control::set_nonblocking([&at_once], true);
         let written = self.pipe.write_file(message, &mut Call::new(&at_once));
         written.is_ok_and(|written| written.count == message.len())
     }
@@ -1127,6 +1127,63 @@ impl Drop for Turn<'_> {
             // `shutdown` has returned. Called again, it tries again.
             let _ = self.stream.send_end();
         }
+    }
+}
+
+/// How far a stream is in handing over handles, which the module `handoff` does.
+pub(crate) struct Handoff {
+    /// Beside the lock, so that a read needn't take it: whether messages of an exchange may come.
+    is_open: AtomicBool,
+    exchanges: Mutex<Exchanges>,
+}
+
+#[derive(Default)]
+pub(crate) struct Exchanges {
+    /// The offers of this end that the peer hasn't answered yet, the oldest first. All but the last
+    /// are withdrawn. A peer answers what it reads, and what it doesn't read fills the pipe, so there
+    /// are never many.
+    pub(crate) unanswered: VecDeque<u128>,
+    /// The peer's offer that was read and isn't concluded yet.
+    pub(crate) received: Option<Received>,
+}
+
+pub(crate) struct Received {
+    pub(crate) id: u128,
+    /// The handle, or why it couldn't be taken.
+    pub(crate) taken: io::Result<OwnedHandle>,
+    pub(crate) is_answered: bool,
+}
+
+impl Handoff {
+    fn new() -> Handoff {
+        Handoff {
+            is_open: AtomicBool::new(false),
+            exchanges: Mutex::default(),
+        }
+    }
+
+    /// Looks at the exchanges and changes them.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Exchanges) -> T) -> T {
+        let mut exchanges = self
+            .exchanges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut exchanges);
+        let is_open = !exchanges.unanswered.is_empty() || exchanges.received.is_some();
+        self.is_open.store(is_open, Ordering::Release);
+        changed
+    }
+
+    /// Fails where a read could take a message of an exchange for data.
+    fn check_read(&self) -> io::Result<()> {
+        if self.is_open.load(Ordering::Acquire) {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "a handle is still being handed over: call send_handle or recv_handle again, \
+                 or drop the stream",
+            ));
+        }
+        Ok(())
     }
 }
 

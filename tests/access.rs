@@ -1160,11 +1160,11 @@ fn a_peer_that_lies_about_its_process_gets_nobody_elses_handle_taken() {
         stream.write_all(&std::process::id().to_le_bytes()).unwrap();
         stream.write_all(&number(&secret).to_le_bytes()).unwrap();
         for kind in [
-            // It says that it's this process,
+            // The child names this process,
             ErrorKind::InvalidData,
             // itself, which didn't open the end,
             ErrorKind::PermissionDenied,
-            // and another.
+            // and a third.
             ErrorKind::PermissionDenied,
         ] {
             let error = ours.recv_handle().unwrap_err();
@@ -1189,8 +1189,8 @@ fn an_offer_of_this_process_is_known_by_its_identifier_and_not_by_a_number() {
             let sending = scope.spawn(|| sender.send_handle(&one));
             let (step, id) = read_message(&stranger);
             assert_eq!(step, OFFERED);
-            // Whom the offer was made to passes it off as another, and gets passed on what it was
-            // offered.
+            // The process that gets the offer repeats it on another stream, with another number. The
+            // number doesn't count: the handle is the one that was offered.
             cheat
                 .write_all(&message(OFFERED, id, this, number(&secret)))
                 .unwrap();

@@ -289,4 +289,16 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn every_code_of_taking_a_handle_says_what_to_do_and_keeps_its_number() {
+        use io::ErrorKind::*;
+
+        for (code, kind) in [(5, PermissionDenied), (6, InvalidData), (87, BrokenPipe)] {
+            let error = Code(code).explain_taking();
+            assert_eq!(error.kind(), kind, "code {code}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("(os error {code})")), "{text}");
+        }
+    }
 }
