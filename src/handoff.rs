@@ -1,38 +1,83 @@
 //! Handles that go from one process to another.
 //!
-//! The receiver takes; the sender doesn't put. A number that the peer sends is looked up in the *peer's*
-//! table of handles, so it can't be made to mean a handle that the receiver has for itself. The sender
-//! offers a copy of its own, so that the number means the same object until the receiver has
-//! answered, or the sender's end of the pipe is closed; and the receiver looks at that last.
+//! An exchange is three messages on the stream:
+//! 1. The sender *offers* a handle: its number, the process in which that number means something, and
+//!    a random identifier of the offer.
+//! 2. The receiver duplicates the handle from that process, and answers that it has *taken* it or
+//!    *refused* it.
+//! 3. The sender concludes the offer: the handle is *given*, the refusal is noted, or the offer was
+//!    *withdrawn*. Only now does the receiver return the handle.
+//!
+//! The rules that make it safe:
+//! - **A number is believed only after the sender has confirmed it.** Windows reuses the numbers of
+//!   closed handles at once. The sender keeps a copy of the handle open while it waits for the answer,
+//!   and gives only what was taken while the copy was open. A sender that stops waiting withdraws the
+//!   offer and closes the copy. So nothing stays open for a peer that may never come, and a late
+//!   receiver never gets another object that has the same number by then.
+//! - **Every offer is answered once and concluded once, in order**, also where the sender has stopped
+//!   waiting, so neither side takes a late message for data or for part of another exchange. Where that
+//!   can't be kept up, the stream is shut down.
+//! - **A number is looked up only in the process that both the offer and Windows name.** Windows
+//!   records which process opened an end of a pipe. An end that was passed on to another process since
+//!   is still recorded under the first, so an offer whose process differs from the record is refused.
+//! - **The receiver's own handles are never looked up by number.** A peer that holds an end which this
+//!   process opened could name this process, and the record would agree. So an offer that names this
+//!   process is looked up in [`OFFERS`] by its random identifier: only a thread of this process can have
+//!   put it there. A peer can know an identifier only of an offer made to it, and that object it may
+//!   take anyway.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::net::Shutdown;
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::WinStream;
+use crate::stream::Received;
 use crate::sys::error::{Code, Doing};
+use crate::sys::overlapped::{Call, Stop};
 use crate::sys::record;
-use crate::sys::security::Process;
+use crate::sys::security::{self, Process};
+
+/// The offers that threads of this process are making now, by their identifiers.
+static OFFERS: Mutex<Vec<(u128, Arc<OwnedHandle>)>> = Mutex::new(Vec::new());
+
+fn offers() -> MutexGuard<'static, Vec<(u128, Arc<OwnedHandle>)>> {
+    // A list that a panic left behind is still a list.
+    OFFERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl WinStream {
-    /// Gives the peer, a process that takes part, a handle of its own to what `handle` is open to: a
-    /// file, a pipe, an event. This one's stays its own.
+    /// Gives the peer a handle to an object that this process has open: a file, a pipe, an event.
     ///
-    /// The peer calls [`recv_handle`](Self::recv_handle) at that point of the conversation. This
-    /// returns when the peer has it, or has failed to get it; until then the peer must write
-    /// nothing else to this stream, and nobody else read from it. The read and the write timeout
-    /// hold.
+    /// The peer calls [`recv_handle`](Self::recv_handle) at the same point of the conversation, and
+    /// gets a handle of its own with the same access rights. `handle` stays open here. This returns
+    /// when the peer has taken its handle, or can't. Meanwhile neither side may use the stream for
+    /// anything else.
     ///
-    /// Whatever happens in between, nothing is lost or shared by mistake: the peer takes its handle
-    /// from a copy of ours that stays open until it has said so, or until this stream and its
-    /// clones are dropped.
+    /// The read timeout limits how long this waits for the peer's answer, the write timeout each
+    /// message that is sent. On a nonblocking stream this succeeds only if the peer answers at once.
+    ///
+    /// This process must have opened its end of the pipe itself, by `connect`, `bind` or `pair`. Windows
+    /// records the process that did, so the peer refuses a handle that is sent on an end which was
+    /// inherited, or received from another process.
     ///
     /// # Errors
-    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone. Whether it got its handle
-    ///   makes no difference then.
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the peer couldn't take it: it must
-    ///   be allowed to open this process (`PROCESS_DUP_HANDLE`), as one of the same user is.
-    /// - [`InvalidData`](io::ErrorKind::InvalidData): the peer answered something else.
-    /// - Those of reads and writes. After a time-out the peer may still take the handle.
+    /// After an error the peer doesn't get the handle.
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) or [`WouldBlock`](io::ErrorKind::WouldBlock): the peer
+    ///   didn't answer in time. Call this again, or drop the stream. Until a later offer has been
+    ///   answered, reads fail with [`ResourceBusy`](io::ErrorKind::ResourceBusy), as they could take the
+    ///   late answer for data.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the peer couldn't take the handle. It
+    ///   must be allowed to open this process (`PROCESS_DUP_HANDLE`), as processes of the same user
+    ///   are, and this process must have opened this end of the pipe itself.
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) or
+    ///   [`UnexpectedEof`](io::ErrorKind::UnexpectedEof): the peer is gone, or the stream is shut down.
+    /// - [`InvalidData`](io::ErrorKind::InvalidData): the peer sent something other than an answer. The
+    ///   stream is shut down.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `handle` is null.
+    /// - Those of writes. If one fails in the middle of a message, or of the exchange, the stream is
+    ///   shut down.
     ///
     /// # On Unix
     /// std's `SCM_RIGHTS` (unstable) goes along with data.
@@ -54,140 +99,421 @@ impl WinStream {
     /// ```
     pub fn send_handle(&self, handle: &impl AsHandle) -> io::Result<()> {
         let _records = record::hold();
-        // A copy, so that its number means this object for as long as the peer may ask for it.
-        let copy = handle.as_handle().try_clone_to_owned()?;
-        let number = copy.as_raw_handle().addr() as u64;
-        self.offers().push(copy);
-        let mut stream = self;
-        stream.write_all(
-            &Offer {
-                number,
-                is: Offer::MADE,
-            }
-            .to_bytes(),
-        )?;
-        let taken = loop {
-            match self.read_offer()? {
-                // The answer to an offer that timed out.
-                answer if answer.number != number && answer.is != Offer::MADE => {
-                    self.withdraw(answer.number);
-                }
-                answer => break answer,
-            }
-        };
-        match taken.is {
-            Offer::TAKEN => self.withdraw(number),
-            Offer::FAILED => {
-                self.withdraw(number);
-                return Err(io::Error::new(
+        let mut offer = Offer::new(self, handle)?;
+        offer.make()?;
+        match self.read_answer(offer.id)? {
+            Step::Taken => offer.conclude(Step::Given),
+            _ => {
+                offer.conclude(Step::Refused)?;
+                Err(io::Error::new(
                     io::ErrorKind::PermissionDenied,
-                    "the peer couldn't take the handle: it has to be allowed to open this process",
-                ));
+                    "the peer couldn't take the handle: it must be allowed to open this process, \
+                     and this process must have opened its end of the pipe itself",
+                ))
             }
-            _ => return Err(no_offer()),
         }
-        Ok(())
     }
 
-    /// Takes the handle that the peer gives with [`send_handle`](Self::send_handle). The read and
-    /// the write timeout hold. The new handle isn't inheritable.
+    /// Takes the handle that the peer gives with [`send_handle`](Self::send_handle). The new handle
+    /// isn't inheritable.
     ///
-    /// The handle is duplicated from the peer's process, and its number means nothing here. Call this
-    /// only with a peer that doesn't mean to cheat: one that passes its end of the pipe on and ends,
-    /// may let its number be another process's.
+    /// The read timeout limits how long this waits for the peer in all. An offer that the peer has
+    /// withdrawn is passed over, and this waits for the next.
+    ///
+    /// The handle is duplicated from the process that opened the peer's end of the pipe, and only if
+    /// the offer names that process. A peer can't make this return one of this process's own handles,
+    /// except one that this process is sending at that moment. What the handle is open to is the
+    /// peer's choice, so check it before you rely on it.
+    ///
+    /// Windows doesn't notice when an end is passed on. A process that was given its end by a third
+    /// process can name that process's handles as its own, or, once that process has ended, those of
+    /// another that got the same process id. And a client on another computer
+    /// ([`reject_remote(false)`](crate::ListenOptions::reject_remote)) can name any process here. Don't
+    /// call this with such peers unless you trust them.
     ///
     /// This corresponds to calling `OpenProcess` and `DuplicateHandle`.
     ///
     /// # Errors
+    /// After an error no handle was taken.
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) or [`WouldBlock`](io::ErrorKind::WouldBlock): call this
+    ///   again to go on. If an offer has arrived already, reads fail with
+    ///   [`ResourceBusy`](io::ErrorKind::ResourceBusy) until then.
     /// - [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) or
-    ///   [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, and no handle was taken.
-    /// - [`InvalidData`](io::ErrorKind::InvalidData): the peer sent something else, which is lost,
-    ///   or offers no handle.
+    ///   [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, or the stream is shut down.
     /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): this process may not open the
-    ///   peer's.
+    ///   peer's (`PROCESS_DUP_HANDLE`), or the peer uses an end of the pipe that another process opened.
+    /// - [`InvalidData`](io::ErrorKind::InvalidData): the offer names no open handle; or the peer sent
+    ///   something other than an offer, which is lost, and the stream is shut down.
     /// - Those of reads and writes.
     ///
     /// # Examples
     /// See [`send_handle`](Self::send_handle).
     pub fn recv_handle(&self) -> io::Result<OwnedHandle> {
         let _records = record::hold();
-        let offer = self.read_offer()?;
-        if offer.is != Offer::MADE {
-            return Err(no_offer());
+        let mut call = self.reading();
+        loop {
+            // That may also be one which an earlier call left.
+            self.answer_offer()?;
+            let message = match self.read_message(&mut call) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    let received = self.handoff().change(|state| state.received.take());
+                    // Why the offer was refused says more.
+                    let refused = received.and_then(|received| received.taken.err());
+                    return Err(refused.unwrap_or(error));
+                }
+                message => message?,
+            };
+            let received = self.handoff().change(|state| state.received.take());
+            let is_same = received.as_ref().is_some_and(|it| it.id == message.id);
+            let taken = received.map(|received| received.taken);
+            match (message.step, taken) {
+                (Step::Offered, None) => {
+                    let received = Received {
+                        id: message.id,
+                        taken: self.take(&message),
+                        is_answered: false,
+                    };
+                    self.handoff()
+                        .change(|state| state.received = Some(received));
+                }
+                (Step::Given, Some(taken @ Ok(_))) if is_same => return taken,
+                (Step::Refused, Some(taken @ Err(_))) if is_same => return taken,
+                (Step::Withdrawn, Some(_)) if is_same => {}
+                _ => return Err(self.give_up(no_exchange())),
+            }
         }
-        let taken = self.take(offer.number);
-        let is = if taken.is_ok() {
-            Offer::TAKEN
-        } else {
-            Offer::FAILED
-        };
-        // A peer that is gone needn't know.
-        let mut stream = self;
-        let _ = stream.write_all(&Offer { is, ..offer }.to_bytes());
-        taken
     }
 
-    fn take(&self, number: u64) -> io::Result<OwnedHandle> {
+    /// Answers the offer that was read last, if there is one and it isn't answered yet.
+    fn answer_offer(&self) -> io::Result<()> {
+        let answer = self.handoff().change(|state| match &state.received {
+            Some(received) if !received.is_answered => {
+                let step = match received.taken {
+                    Ok(_) => Step::Taken,
+                    Err(_) => Step::Refused,
+                };
+                Some(Message::new(step, received.id))
+            }
+            _ => None,
+        });
+        if let Some(answer) = answer {
+            self.write_message(&answer)?;
+            self.handoff().change(|state| {
+                if let Some(received) = &mut state.received {
+                    received.is_answered = true;
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Duplicates the handle that is offered.
+    fn take(&self, offer: &Message) -> io::Result<OwnedHandle> {
+        if offer.process == process::id() {
+            let offers = offers();
+            let found = offers.iter().find(|(id, _)| *id == offer.id);
+            let copy = found.map(|(_, copy)| Arc::clone(copy));
+            drop(offers);
+            return match copy {
+                Some(copy) => copy.try_clone(),
+                None => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the offer claims to come from this process, which makes no such offer now",
+                )),
+            };
+        }
         let using = |code: Code| code.explain(Doing::Using);
         let is_server = self.is_server()?;
-        let id = self.pipe.peer_process_id(is_server).map_err(using)?;
-        let handle = Process::open(id)?.duplicate_handle(number)?;
-        // While the peer's end is open, so is the copy that it offered: then the handle is the one
-        // meant. Had the peer gone, its process's number could be another's by now.
-        match self.pipe.local_information().map_err(using)?.is_closing {
-            true => Err(using(Code::NO_DATA)),
-            false => Ok(handle),
+        let recorded = self.pipe.peer_process_id(is_server).map_err(using)?;
+        if recorded != offer.process {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "the handle is offered by process {}, but process {recorded} opened the peer's end \
+                     of the pipe: handles can be sent only by the process that opened the end",
+                    offer.process
+                ),
+            ));
+        }
+        Process::open(recorded)?.duplicate_handle(offer.number)
+    }
+
+    /// Reads the answer to the offer `id`, and past those to offers that were withdrawn before.
+    fn read_answer(&self, id: u128) -> io::Result<Step> {
+        let mut call = self.reading();
+        loop {
+            let message = self.read_message(&mut call)?;
+            let is_answer = matches!(message.step, Step::Taken | Step::Refused);
+            let due = self.handoff().change(|state| state.unanswered.pop_front());
+            if !is_answer || due != Some(message.id) {
+                return Err(self.give_up(no_exchange()));
+            }
+            if message.id == id {
+                return Ok(message.step);
+            }
         }
     }
 
-    fn withdraw(&self, number: u64) {
-        self.offers()
-            .retain(|copy| copy.as_raw_handle().addr() as u64 != number);
+    /// Reads one message. On an error nothing was taken, or the stream is shut down.
+    fn read_message(&self, call: &mut Call<'_>) -> io::Result<Message> {
+        // A peer that sends without end must not keep the call from ending.
+        if call.may_wait() == Err(Stop::TimedOut) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let mut bytes = [0; Message::LEN];
+        let mut len = 0;
+        while len < Message::LEN {
+            match self.read_under(&mut bytes[len..], call) {
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the stream ended before the handle was handed over",
+                    ));
+                }
+                Ok(count) => {
+                    len += count;
+                    if !Message::can_begin_with(&bytes[..len]) {
+                        return Err(self.give_up(no_exchange()));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if len == 0 => return Err(error),
+                Err(error) => {
+                    let error = cut_short(error, io::ErrorKind::InvalidData);
+                    return Err(self.give_up(error));
+                }
+            }
+        }
+        Message::from_bytes(&bytes).ok_or_else(|| self.give_up(no_exchange()))
     }
 
-    fn read_offer(&self) -> io::Result<Offer> {
-        let mut bytes = [0; Offer::LEN];
+    /// Writes one message. On an error nothing was sent, or the stream is shut down.
+    fn write_message(&self, message: &Message) -> io::Result<()> {
         let mut stream = self;
-        stream.read_exact(&mut bytes)?;
-        Offer::from_bytes(&bytes).ok_or_else(no_offer)
+        let bytes = message.to_bytes();
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match stream.write(&bytes[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if sent == 0 => return Err(error),
+                Err(error) => {
+                    let error = cut_short(error, io::ErrorKind::BrokenPipe);
+                    return Err(self.give_up(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Shuts the stream down, as nobody can tell any more where a message begins, or the peer waits
+    /// for one that can't be sent. Returns the error that says why.
+    fn give_up(&self, error: io::Error) -> io::Error {
+        // Where the pipe can't carry the mark of the end, at least this end stops.
+        let _ = self.shutdown(Shutdown::Both);
+        self.handoff().change(std::mem::take);
+        error
     }
 }
 
-fn no_offer() -> io::Error {
+fn no_exchange() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "the peer speaks of no handle: both must call send_handle and recv_handle in turn",
+        "the peer sent something other than what hands over a handle, so the stream is shut down: \
+         one side must call send_handle while the other calls recv_handle",
     )
 }
 
-/// What two processes say to each other about a handle.
-struct Offer {
-    /// The handle in the sender's process.
-    number: u64,
-    is: u8,
+/// The error of an exchange that can't go on because a message took too long.
+fn cut_short(error: io::Error, kind: io::ErrorKind) -> io::Error {
+    match error.kind() {
+        // Unlike these, it's not worth trying again.
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => io::Error::new(
+            kind,
+            format!("{error} in the middle of handing over a handle, so the stream is shut down"),
+        ),
+        _ => error,
+    }
 }
 
-impl Offer {
-    const MADE: u8 = 1;
-    const TAKEN: u8 = 2;
-    const FAILED: u8 = 3;
-    const MARK: &[u8; 7] = b"winpipe";
-    const LEN: usize = 16;
+/// An offer that this process makes. When dropped it's open no more, and the peer is told so.
+struct Offer<'a> {
+    stream: &'a WinStream,
+    id: u128,
+    number: u64,
+    /// Whether the peer waits for its conclusion, or will.
+    is_made: bool,
+}
 
-    fn to_bytes(&self) -> [u8; Offer::LEN] {
-        let mut bytes = [0; Offer::LEN];
-        bytes[..7].copy_from_slice(Offer::MARK);
-        bytes[7] = self.is;
-        bytes[8..].copy_from_slice(&self.number.to_le_bytes());
+impl<'a> Offer<'a> {
+    fn new(stream: &'a WinStream, handle: &impl AsHandle) -> io::Result<Offer<'a>> {
+        // A pseudo-handle, such as that of the process itself, becomes a real one.
+        let copy = handle.as_handle().try_clone_to_owned()?;
+        let number = copy.as_raw_handle().addr() as u64;
+        if number == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the handle is null, so there is nothing to send",
+            ));
+        }
+        let id = security::process_prng()?;
+        offers().push((id, Arc::new(copy)));
+        Ok(Offer {
+            stream,
+            id,
+            number,
+            is_made: false,
+        })
+    }
+
+    fn make(&mut self) -> io::Result<()> {
+        let handoff = self.stream.handoff();
+        handoff.change(|state| state.unanswered.push_back(self.id));
+        self.is_made = true;
+        let offer = Message {
+            process: process::id(),
+            number: self.number,
+            ..Message::new(Step::Offered, self.id)
+        };
+        self.stream.write_message(&offer).inspect_err(|_| {
+            // Nobody will answer it.
+            handoff.change(|state| state.unanswered.retain(|&id| id != self.id));
+            self.is_made = false;
+        })
+    }
+
+    fn conclude(&mut self, step: Step) -> io::Result<()> {
+        let concluded = self.stream.write_message(&Message::new(step, self.id));
+        self.is_made = false;
+        // The peer waits for this message. Without it, it must see the end.
+        concluded.map_err(|error| {
+            let error = cut_short(error, io::ErrorKind::BrokenPipe);
+            self.stream.give_up(error)
+        })
+    }
+}
+
+impl Drop for Offer<'_> {
+    fn drop(&mut self) {
+        let mut offers = offers();
+        let at = offers.iter().position(|(id, _)| *id == self.id);
+        let closed = at.map(|at| offers.swap_remove(at));
+        drop(offers);
+        drop(closed);
+        if self.is_made {
+            let withdrawn = Message::new(Step::Withdrawn, self.id).to_bytes();
+            if !self.stream.write_at_once(&withdrawn) {
+                self.stream.give_up(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+    }
+}
+
+/// What a message says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// The sender offers a handle.
+    Offered = 1,
+    /// The receiver has duplicated it.
+    Taken,
+    /// The receiver couldn't; the sender sends it back when it has read that.
+    Refused,
+    /// The sender confirms what was taken.
+    Given,
+    /// The sender has stopped waiting for the answer.
+    Withdrawn,
+}
+
+impl Step {
+    const ALL: [Step; 5] = [
+        Step::Offered,
+        Step::Taken,
+        Step::Refused,
+        Step::Given,
+        Step::Withdrawn,
+    ];
+
+    fn from_byte(byte: u8) -> Option<Step> {
+        Step::ALL.into_iter().find(|&step| step as u8 == byte)
+    }
+}
+
+/// What two processes say to each other about a handle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Message {
+    step: Step,
+    /// Which offer this is about.
+    id: u128,
+    /// The process that offers, and its number for the handle; 0 in other messages.
+    process: u32,
+    number: u64,
+}
+
+impl Message {
+    const MARK: &[u8; 7] = b"handoff";
+    /// The mark, the step, the identifier, the process and the number, little-endian.
+    const LEN: usize = 7 + 1 + 16 + 4 + 8;
+
+    fn new(step: Step, id: u128) -> Message {
+        Message {
+            step,
+            id,
+            process: 0,
+            number: 0,
+        }
+    }
+
+    fn to_bytes(self) -> [u8; Message::LEN] {
+        let mut bytes = [0; Message::LEN];
+        bytes[..7].copy_from_slice(Message::MARK);
+        bytes[7] = self.step as u8;
+        bytes[8..24].copy_from_slice(&self.id.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.process.to_le_bytes());
+        bytes[28..].copy_from_slice(&self.number.to_le_bytes());
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; Offer::LEN]) -> Option<Offer> {
-        let (mark, number) = bytes.split_at(8);
-        let number = u64::from_le_bytes(number.try_into().ok()?);
-        (mark[..7] == Offer::MARK[..]).then_some(Offer {
-            number,
-            is: mark[7],
+    /// Whether these bytes are the beginning of a message, so that it's worth waiting for the rest.
+    fn can_begin_with(bytes: &[u8]) -> bool {
+        let mark = &bytes[..bytes.len().min(7)];
+        let step = bytes.get(7).copied();
+        Message::MARK.starts_with(mark) && step.is_none_or(|step| Step::from_byte(step).is_some())
+    }
+
+    fn from_bytes(bytes: &[u8; Message::LEN]) -> Option<Message> {
+        if !Message::can_begin_with(bytes) {
+            return None;
+        }
+        Some(Message {
+            step: Step::from_byte(bytes[7])?,
+            id: u128::from_le_bytes(bytes[8..24].try_into().ok()?),
+            process: u32::from_le_bytes(bytes[24..28].try_into().ok()?),
+            number: u64::from_le_bytes(bytes[28..].try_into().ok()?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_survives_its_bytes_and_nothing_else_is_one() {
+        for step in Step::ALL {
+            let message = Message {
+                process: 0x1234_5678,
+                number: 0x1122_3344_5566_7788,
+                ..Message::new(step, u128::MAX / 3)
+            };
+            let bytes = message.to_bytes();
+            assert_eq!(Message::from_bytes(&bytes), Some(message));
+            assert!((0..=bytes.len()).all(|len| Message::can_begin_with(&bytes[..len])));
+            for at in 0..8 {
+                let mut other = bytes;
+                other[at] ^= 0x40;
+                assert_eq!(Message::from_bytes(&other), None);
+                assert!((at + 1..bytes.len()).all(|len| !Message::can_begin_with(&other[..len])));
+            }
+        }
     }
 }

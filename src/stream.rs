@@ -1,5 +1,6 @@
 //! `WinStream`: one end of a connection.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
@@ -7,8 +8,8 @@ use std::os::windows::io::{
     AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle, RawHandle,
 };
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::protocol::dialing::{Answer, Dialing, Step};
@@ -81,8 +82,7 @@ struct Shared {
     facts: OnceLock<Facts>,
     local: WinPipeSocketAddr,
     peer: WinPipeSocketAddr,
-    /// Copies of handles that the peer may be about to take.
-    offers: Mutex<Vec<OwnedHandle>>,
+    handoff: Handoff,
 }
 
 /// What there is to know of a pipe before it's read or written.
@@ -578,6 +578,7 @@ impl WinStream {
         if buf.is_empty() {
             return Ok(0);
         }
+        self.shared.handoff.check_read()?;
         let _records = record::hold();
         let facts = self.facts()?;
         let mut call = Call::new(&self.shared.reading);
@@ -691,7 +692,7 @@ impl WinStream {
             facts: OnceLock::new(),
             local,
             peer,
-            offers: Mutex::new(Vec::new()),
+            handoff: Handoff::new(),
         };
         WinStream {
             pipe,
@@ -736,25 +737,52 @@ impl WinStream {
         Ok(self.facts()?.is_server)
     }
 
-    /// The copies of handles that the peer may be about to take.
-    pub(crate) fn offers(&self) -> MutexGuard<'_, Vec<OwnedHandle>> {
-        // A list that a panic left behind is still a list.
-        self.shared
-            .offers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// How far the stream is in handing over handles.
+    pub(crate) fn handoff(&self) -> &Handoff {
+        &self.shared.handoff
+    }
+
+    /// Begins a call that reads several times under one timeout.
+    pub(crate) fn reading(&self) -> Call<'_> {
+        Call::new(&self.shared.reading)
+    }
+
+    /// Reads as part of `call`.
+    pub(crate) fn read_under(&self, buf: &mut [u8], call: &mut Call<'_>) -> io::Result<usize> {
+        self.read_part(call, |call| self.pipe.read_file(buf, call, self.issuing()))
+    }
+
+    /// Queues a message if that is possible without waiting, whatever the settings. Returns whether it
+    /// was.
+    pub(crate) fn write_at_once(&self, message: &[u8]) -> bool {
+        let Some(_turn) = self.shared.writers.enter(self) else {
+            return false;
+        };
+        let at_once = Control::new();
+        Control::set_nonblocking([&at_once], true);
+        let written = self.pipe.write_file(message, &mut Call::new(&at_once));
+        written.is_ok_and(|written| written.count == message.len())
     }
 
     fn read_with(
         &self,
         read: impl FnOnce(&mut Call<'_>) -> Result<Transferred, Stop>,
     ) -> io::Result<usize> {
+        self.shared.handoff.check_read()?;
         let _records = record::hold();
+        self.read_part(&mut self.reading(), read)
+    }
+
+    fn read_part(
+        &self,
+        call: &mut Call<'_>,
+        read: impl FnOnce(&mut Call<'_>) -> Result<Transferred, Stop>,
+    ) -> io::Result<usize> {
         self.facts()?;
         if self.shared.reading.is_ended() {
             return Ok(0);
         }
-        match read(&mut Call::new(&self.shared.reading)) {
+        match read(call) {
             // The peer's mark of the end.
             Ok(Transferred { count: 0, .. }) => Ok(self.end_of_data()),
             Ok(read) => Ok(read.count),
@@ -1101,6 +1129,63 @@ impl Drop for Turn<'_> {
             // `shutdown` has returned. Called again, it tries again.
             let _ = self.stream.send_end();
         }
+    }
+}
+
+/// How far a stream is in handing over handles, which the module `handoff` does.
+pub(crate) struct Handoff {
+    /// Beside the lock, so that a read needn't take it: whether messages of an exchange may come.
+    is_open: AtomicBool,
+    exchanges: Mutex<Exchanges>,
+}
+
+#[derive(Default)]
+pub(crate) struct Exchanges {
+    /// The offers of this end that the peer hasn't answered yet, the oldest first. All but the last
+    /// are withdrawn. A peer answers what it reads, and what it doesn't read fills the pipe, so there
+    /// are never many.
+    pub(crate) unanswered: VecDeque<u128>,
+    /// The peer's offer that was read and isn't concluded yet.
+    pub(crate) received: Option<Received>,
+}
+
+pub(crate) struct Received {
+    pub(crate) id: u128,
+    /// The handle, or why it couldn't be taken.
+    pub(crate) taken: io::Result<OwnedHandle>,
+    pub(crate) is_answered: bool,
+}
+
+impl Handoff {
+    fn new() -> Handoff {
+        Handoff {
+            is_open: AtomicBool::new(false),
+            exchanges: Mutex::default(),
+        }
+    }
+
+    /// Looks at the exchanges and changes them.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Exchanges) -> T) -> T {
+        let mut exchanges = self
+            .exchanges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut exchanges);
+        let is_open = !exchanges.unanswered.is_empty() || exchanges.received.is_some();
+        self.is_open.store(is_open, Ordering::Release);
+        changed
+    }
+
+    /// Fails where a read could take a message of an exchange for data.
+    fn check_read(&self) -> io::Result<()> {
+        if self.is_open.load(Ordering::Acquire) {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "a handle is still being handed over: call send_handle or recv_handle again, \
+                 or drop the stream",
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -131,7 +131,7 @@ fn handles() -> usize {
     if count > 0 {
         return count as usize;
     }
-    // Wine 8 doesn't know. Handles are multiples of 4, and the lowest that is free is given out.
+    // Wine 8 and 10 always answer 0. Handles are multiples of 4, and the lowest that is free is given out.
     let (mut open, mut closed) = (0, 0);
     let mut handle = 4;
     while closed < 256 {

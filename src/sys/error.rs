@@ -38,6 +38,8 @@ impl Code {
     pub(crate) const IO_PENDING: Code = Code(win32::ERROR_IO_PENDING);
     /// The operation was cancelled.
     pub(crate) const OPERATION_ABORTED: Code = Code(win32::ERROR_OPERATION_ABORTED);
+    /// The process has no such handle.
+    pub(crate) const INVALID_HANDLE: Code = Code(win32::ERROR_INVALID_HANDLE);
     /// The thread impersonates nobody.
     pub(crate) const NO_TOKEN: Code = Code(win32::ERROR_NO_TOKEN);
     /// There is no memory left.
@@ -156,6 +158,26 @@ impl Code {
         }
     }
 
+    /// The error of taking a handle out of another process.
+    pub(crate) fn explain_taking(self) -> io::Error {
+        match self.0 {
+            win32::ERROR_ACCESS_DENIED => self.with(
+                io::ErrorKind::PermissionDenied,
+                "this process may not take handles out of the sender's: run both as the same user, \
+                 or let the sender's grant PROCESS_DUP_HANDLE",
+            ),
+            win32::ERROR_INVALID_HANDLE => self.with(
+                io::ErrorKind::InvalidData,
+                "the sender's process has no open handle of the number that was offered",
+            ),
+            // There is no process of that number.
+            win32::ERROR_INVALID_PARAMETER => {
+                self.with(io::ErrorKind::BrokenPipe, "the sender's process has ended")
+            }
+            _ => self.into(),
+        }
+    }
+
     /// The error of a handle that can't be used as a stream.
     pub(crate) fn explain_handle(self) -> io::Error {
         match self {
@@ -268,6 +290,18 @@ mod tests {
                 error.to_string().contains(&format!("(os error {code})")),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn every_code_of_taking_a_handle_says_what_to_do_and_keeps_its_number() {
+        use io::ErrorKind::*;
+
+        for (code, kind) in [(5, PermissionDenied), (6, InvalidData), (87, BrokenPipe)] {
+            let error = Code(code).explain_taking();
+            assert_eq!(error.kind(), kind, "code {code}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("(os error {code})")), "{text}");
         }
     }
 }

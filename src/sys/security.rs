@@ -9,6 +9,7 @@ use windows_sys::Win32::Security::Authorization::{
     ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1,
     SE_KERNEL_OBJECT,
 };
+use windows_sys::Win32::Security::Cryptography::ProcessPrng;
 use windows_sys::Win32::Security::{
     GetLengthSid, GetTokenInformation, LookupAccountSidW, OWNER_SECURITY_INFORMATION,
     PSECURITY_DESCRIPTOR, PSID, RevertToSelf, TOKEN_ELEVATION, TOKEN_GROUPS, TOKEN_IMPERSONATE,
@@ -313,16 +314,29 @@ impl Drop for Impersonated {
 }
 
 /// Opens the process that has this number now. This corresponds to calling `OpenProcess`.
-fn open_process(id: u32, access: u32) -> io::Result<OwnedHandle> {
+fn open_process(id: u32, access: u32) -> Result<OwnedHandle, Code> {
     // SAFETY: takes numbers; the handle isn't inheritable.
     let process = unsafe { OpenProcess(access, 0, id) };
     let code = Code::last();
     trace!("OpenProcess({id}, {access:#x}) = {process:?}");
     if process.is_null() {
-        return Err(code.into());
+        return Err(code);
     }
     // SAFETY: the call has just made the handle, and nobody else has it.
     Ok(unsafe { OwnedHandle::from_raw_handle(process) })
+}
+
+/// A number that nobody can guess. This corresponds to calling `ProcessPrng`.
+pub(crate) fn process_prng() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    // SAFETY: there is room for as many bytes as is said.
+    let ok = unsafe { ProcessPrng(bytes.as_mut_ptr(), bytes.len()) };
+    let code = Code::last();
+    trace!("ProcessPrng() = {ok}");
+    match ok {
+        0 => Err(code.into()),
+        _ => Ok(u128::from_le_bytes(bytes)),
+    }
 }
 
 /// Another process, whose handles can be duplicated.
@@ -331,18 +345,21 @@ pub(crate) struct Process(OwnedHandle);
 impl Process {
     /// Opens the process that has this number now.
     pub(crate) fn open(id: u32) -> io::Result<Process> {
-        open_process(id, PROCESS_DUP_HANDLE).map(Process)
+        match open_process(id, PROCESS_DUP_HANDLE) {
+            Ok(process) => Ok(Process(process)),
+            Err(code) => Err(code.explain_taking()),
+        }
     }
 
     /// Makes a handle of this process's own to what `theirs` is in the other. This corresponds to
     /// calling `DuplicateHandle`; the new handle isn't inheritable.
     pub(crate) fn duplicate_handle(&self, theirs: u64) -> io::Result<OwnedHandle> {
-        let theirs = usize::try_from(theirs).map_err(|_| io::ErrorKind::InvalidData)?;
-        let mut ours: HANDLE = ptr::null_mut();
         // Pseudo-handles (-1 is the process, -2 its thread) are no handles of a table.
-        if (theirs as isize) <= 0 {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
+        let theirs = match isize::try_from(theirs) {
+            Ok(theirs @ 1..) => theirs as usize,
+            _ => return Err(Code::INVALID_HANDLE.explain_taking()),
+        };
+        let mut ours: HANDLE = ptr::null_mut();
         // SAFETY: the process is open and this process's pseudo-handle is always valid; `theirs` is
         // looked up in the other process's table, whatever its value; `ours` is a place for a handle.
         let ok = unsafe {
@@ -359,7 +376,7 @@ impl Process {
         let code = Code::last();
         trace!("DuplicateHandle({theirs:#x} of a peer) = {ok}, {ours:?}");
         if ok == 0 {
-            return Err(code.into());
+            return Err(code.explain_taking());
         }
         // SAFETY: the call has just made the handle, and nobody else has it.
         Ok(unsafe { OwnedHandle::from_raw_handle(ours) })
