@@ -565,6 +565,7 @@ mod tests {
     use super::*;
     use crate::sys::fault;
     use std::io::{ErrorKind, Read, Write};
+    use std::time::Duration;
 
     fn path(name: &str) -> String {
         format!(r"\\.\pipe\winpipe-listener-{name}-{}", std::process::id())
@@ -626,5 +627,24 @@ mod tests {
         }
         listener.reject_remote(false).unwrap();
         drop(WinStream::connect(&path).unwrap());
+    }
+
+    #[test]
+    fn where_waiting_is_not_possible_connect_pauses_between_its_attempts() {
+        let path = path("container");
+        let _listener = WinListener::options().backlog(1).bind(&path).unwrap();
+        let _client = WinStream::connect(&path).unwrap();
+        for wait_for_server in [false, true] {
+            // What Windows containers answer.
+            fault::inject_times("WaitNamedPipeW", Code::FILE_NOT_FOUND, u32::MAX);
+            let error = WinStream::options()
+                .timeout(Duration::from_millis(200))
+                .wait_for_server(wait_for_server)
+                .connect(&path)
+                .unwrap_err();
+            let attempts = u32::MAX - fault::call_off();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+            assert!((1..=20).contains(&attempts), "{attempts} attempts");
+        }
     }
 }

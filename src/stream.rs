@@ -1361,29 +1361,6 @@ mod tests {
     }
 
     #[test]
-    fn where_waiting_is_not_possible_connect_pauses_between_its_attempts() {
-        let path = format!(r"\\.\pipe\winpipe-stream-container-{}", std::process::id());
-        let listener = crate::WinListener::options()
-            .backlog(1)
-            .bind(&path)
-            .unwrap();
-        let _client = WinStream::connect(&path).unwrap();
-        for wait_for_server in [false, true] {
-            // What Windows containers answer.
-            fault::inject_times("WaitNamedPipeW", Code::FILE_NOT_FOUND, u32::MAX);
-            let mut options = ConnectOptions::new();
-            options
-                .timeout(Duration::from_millis(200))
-                .wait_for_server(wait_for_server);
-            let error = options.connect(&path).unwrap_err();
-            let attempts = u32::MAX - fault::call_off();
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
-            assert!((2..=20).contains(&attempts), "{attempts} attempts");
-        }
-        drop(listener);
-    }
-
-    #[test]
     fn an_end_that_cannot_be_made_to_wait_is_invalid_input() {
         let (client, _server) = fixed_client("nowait");
         client.pipe.set_nowait();
