@@ -45,6 +45,7 @@ pub use stream::WinStream;
 mod addr;
 #[cfg(windows)]
 mod handoff;
+mod input;
 pub mod ipc;
 #[cfg(windows)]
 mod listener;

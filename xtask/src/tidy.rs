@@ -3,8 +3,8 @@
 
 /// The modules, each of which may import those before it. `addr` and `sys` come before them all,
 /// and import nothing but std and windows-sys.
-const ORDER: [&str; 8] = [
-    "security", "options", "stream", "listener", "peer", "handoff", "pipes", "ipc",
+const ORDER: [&str; 9] = [
+    "input", "security", "options", "stream", "listener", "peer", "handoff", "pipes", "ipc",
 ];
 
 /// The traits whose implementation takes `unsafe` code outside of `src/sys/` too.
