@@ -28,6 +28,10 @@
 //! `log` (on by default; `logging` is the same): every system call leaves one `log::trace!` record
 //! with its name, arguments and result, under the target `winpipe`.
 
+#[cfg(windows)]
+pub use access::{Access, Combined, Impersonation, Server};
+#[cfg(windows)]
+pub use account::{Learnt, PeerCred};
 pub use addr::WinPipeSocketAddr;
 #[cfg(windows)]
 pub use listener::{WinIncoming, WinListener};
@@ -38,10 +42,19 @@ pub use peer::Impersonated;
 #[cfg(windows)]
 pub use pipes::{Pipes, pipes};
 #[cfg(windows)]
-pub use security::{Access, Impersonation, Integrity, Learnt, PeerCred, Server, Sid};
+pub use sid::{Integrity, Sid};
 #[cfg(windows)]
 pub use stream::WinStream;
 
+// Plain data: tested everywhere, used on Windows.
+#[cfg(any(windows, test))]
+#[cfg_attr(
+    not(windows),
+    allow(dead_code, reason = "only the Windows half connects and binds")
+)]
+mod access;
+#[cfg(windows)]
+mod account;
 mod addr;
 #[cfg(windows)]
 mod handoff;
@@ -55,8 +68,12 @@ mod options;
 mod peer;
 #[cfg(windows)]
 mod pipes;
-#[cfg(windows)]
-mod security;
+#[cfg(any(windows, test))]
+#[cfg_attr(
+    not(windows),
+    allow(dead_code, reason = "only the Windows half connects and binds")
+)]
+mod sid;
 #[cfg(windows)]
 mod stream;
 mod sys;

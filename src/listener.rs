@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::account;
 use crate::options::Sizes;
-use crate::security::invalid;
 use crate::stream::Facts;
 use crate::sys::error::{Code, Doing};
 use crate::sys::overlapped::{Call, Control, Stop};
 use crate::sys::pipe::{self, Instance, Pipe};
-use crate::sys::security::{Descriptor, Token};
-use crate::{ListenOptions, Sid, WinPipeSocketAddr, WinStream};
+use crate::sys::security::{AsProcess, Descriptor};
+use crate::{ListenOptions, WinPipeSocketAddr, WinStream};
 
 /// A named pipe that clients connect to: `UnixListener` for Windows.
 ///
@@ -72,7 +72,11 @@ impl WinListener {
     /// Makes the pipe of that path. Clients can connect from now on.
     ///
     /// Only processes of the current user on this computer may connect, and nobody else can make
-    /// instances of this pipe.
+    /// instances of this pipe; where this process is elevated, only administrators can.
+    ///
+    /// On a thread that impersonates somebody the pipe is made as that user, who owns it and may connect.
+    /// The process may, too: it makes the further instances, so any thread can call
+    /// [`accept`](Self::accept).
     ///
     /// This corresponds to calling `NtCreateNamedPipeFile` (`CreateNamedPipeW` with
     /// `FILE_FLAG_FIRST_PIPE_INSTANCE` and `PIPE_REJECT_REMOTE_CLIENTS`) 16 times.
@@ -140,7 +144,7 @@ impl WinListener {
         let shared = Shared {
             path: pipe::nt_path(&pipe::wide(&addr.local_path()?)).map_err(binding)?,
             addr: addr.clone(),
-            descriptor: descriptor(options)?,
+            descriptor: account::descriptor(&options.access)?,
             sizes,
             by_message: options.half_close,
             control: Control::new(),
@@ -154,10 +158,12 @@ impl WinListener {
                 .instance(true, options.reject_remote)
                 .map_err(binding)?,
         );
+        // As `accept` will make them, on whatever thread: if the process may not, it shows now.
+        let as_process = AsProcess::revert()?;
         while idle.len() < sizes.backlog {
             idle.push_back(shared.another().map_err(Code::explain_limit)?);
         }
-        drop(idle);
+        drop((as_process, idle));
         Ok(WinListener(Arc::new(shared)))
     }
 
@@ -392,7 +398,8 @@ impl ListenOptions {
     ///   larger than the number of instances, or the access isn't sound (the message quotes a bad
     ///   SDDL string);
     /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the access doesn't let this very
-    ///   process make another instance.
+    ///   process make another instance; or this thread acts as a client that only lets itself be
+    ///   identified.
     ///
     /// # Examples
     /// ```
@@ -430,19 +437,26 @@ impl Shared {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes an instance, which listens from now on.
+    /// Makes an instance, which listens from now on. The first is made by whom this thread acts as,
+    /// and the others by the process, if need be.
     fn instance(&self, first: bool, reject_remote: bool) -> Result<Pipe, Code> {
-        pipe::create_named_pipe(Instance {
-            root: None,
-            name: &self.path,
-            descriptor: Some(&self.descriptor),
-            first,
-            reject_remote,
-            by_message: self.by_message,
-            limit: self.sizes.limit,
-            inbound: self.sizes.inbound,
-            outbound: self.sizes.outbound,
-        })
+        let make = || {
+            pipe::create_named_pipe(Instance {
+                root: None,
+                name: &self.path,
+                descriptor: Some(&self.descriptor),
+                first,
+                reject_remote,
+                by_message: self.by_message,
+                limit: self.sizes.limit,
+                inbound: self.sizes.inbound,
+                outbound: self.sizes.outbound,
+            })
+        };
+        match first {
+            true => make(),
+            false => account::make_as_server(make),
+        }
     }
 
     /// Makes another instance, like the others.
@@ -492,19 +506,6 @@ impl Shared {
             self.refill(idle);
         }
     }
-}
-
-/// The descriptor that says what the options say.
-fn descriptor(options: &ListenOptions) -> io::Result<Descriptor> {
-    let sid = |bytes: io::Result<Vec<u8>>| Sid::from_bytes(&bytes?);
-    let token = Token::current()?;
-    let user = sid(token.user())?;
-    let sddl = options.access.sddl(&user, &|| sid(token.logon_session()))?;
-    Descriptor::from_sddl(&sddl).map_err(|error| {
-        invalid(format!(
-            "the access rights {sddl:?} are no security descriptor: {error}"
-        ))
-    })
 }
 
 fn aborted() -> io::Error {
