@@ -16,7 +16,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, net::Shutdown, thread};
-use winpipe::ipc::{self, Stream};
+use winpipe::ipc;
 
 fn main() -> io::Result<()> {
     let mut args = env::args().skip(1);
@@ -56,7 +56,7 @@ fn main() -> io::Result<()> {
 /// the same.
 fn send(file: &str, path: &Path) -> io::Result<(String, u64)> {
     let mut source = File::open(file)?;
-    let mut server = Stream::connect(path)?;
+    let mut server = ipc::connect(path)?;
     let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 64 * 1024]);
     loop {
         let n = source.read(&mut buffer)?;

@@ -44,14 +44,14 @@ fn answer(mut client: Stream) -> io::Result<()> {
 /// Binds, also where a server that was killed left its socket file behind: on Unix, for a pipe
 /// leaves nothing.
 fn bind(path: &Path) -> io::Result<Listener> {
-    match Listener::bind(path) {
+    match ipc::bind(path) {
         Err(error)
             if error.kind() == io::ErrorKind::AddrInUse
-                && Stream::connect(path)
+                && ipc::connect(path)
                     .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
                 && fs::remove_file(path).is_ok() =>
         {
-            Listener::bind(path)
+            ipc::bind(path)
         }
         outcome => outcome,
     }

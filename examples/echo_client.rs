@@ -11,11 +11,11 @@
 
 use std::net::Shutdown;
 use std::{env, io, thread};
-use winpipe::ipc::{self, Stream};
+use winpipe::ipc;
 
 fn main() -> io::Result<()> {
     let name = env::args().nth(1).unwrap_or_else(|| "winpipe-echo".into());
-    let server = Stream::connect(ipc::path(&name)?)?;
+    let server = ipc::connect(ipc::path(&name)?)?;
     thread::scope(|scope| {
         let answers = scope.spawn(|| io::copy(&mut &server, &mut io::stdout()));
         io::copy(&mut io::stdin(), &mut &server)?;

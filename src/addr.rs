@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::input::{invalid, quote};
+
 /// The longest name Windows takes, in UTF-16 units, counted with its `\\.\pipe\` and without a terminator.
 const LONGEST: usize = 256;
 
@@ -69,10 +71,8 @@ impl WinPipeSocketAddr {
     pub fn from_pathname<P: AsRef<Path>>(path: P) -> io::Result<WinPipeSocketAddr> {
         let given = path.as_ref();
         let named = parse(given.as_os_str()).map_err(|wrong| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{given:?} names no pipe: {wrong}"),
-            )
+            let given = quote(&given.to_string_lossy());
+            invalid(format!("{given} names no pipe: {wrong}"))
         })?;
         Ok(WinPipeSocketAddr(Some(Arc::new(named))))
     }
@@ -122,19 +122,21 @@ impl WinPipeSocketAddr {
         Ok(named.win32_path())
     }
 
+    /// Whether it names a computer, though it may be this one.
+    pub(crate) fn has_host(&self) -> bool {
+        self.0.as_ref().is_some_and(|named| named.host.is_some())
+    }
+
     /// The path for the kernel's own calls, `\??\pipe\NAME`: of a pipe that is to be made, which can only be on this
     /// computer.
     pub(crate) fn nt_path(&self) -> io::Result<String> {
         let named = self.0.as_ref().ok_or_else(unnamed)?;
         match &named.host {
             None => Ok(format!(r"\??\pipe\{}", named.name)),
-            Some(host) => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    r"a pipe can only be made on this computer: name it \\.\pipe\{}, not with the host {host:?}",
-                    named.name
-                ),
-            )),
+            Some(host) => Err(invalid(format!(
+                r"a pipe can only be made on this computer: name it \\.\pipe\NAME, not with the host {}",
+                quote(host)
+            ))),
         }
     }
 }
@@ -359,6 +361,21 @@ mod tests {
         assert!(refused("//./pipe/./b").contains("fold"));
         for folded in ["...", ".. ", "   ", r"a\.. ", r". .\a"] {
             assert!(refused(&format!(r"\\.\pipe\{folded}")).contains("fold"));
+        }
+    }
+
+    #[test]
+    fn a_long_path_is_quoted_by_its_beginning() {
+        for path in [
+            "x".repeat(1 << 20),
+            format!(r"\\.\pipe\{}", "ü".repeat(1 << 20)),
+        ] {
+            let error = refused(&path);
+            assert!(
+                error.contains(&path[..8].escape_debug().to_string()),
+                "{error}"
+            );
+            assert!(error.chars().count() < 400, "{error}");
         }
     }
 

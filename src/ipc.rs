@@ -3,6 +3,13 @@
 //! On Unix the types here *are* std's, so a program that is written on this module pays nothing
 //! there, and holds no `cfg`. What they share is the API of `std::os::unix::net`.
 //!
+//! # Who is at the other end
+//! [`connect`] makes sure that the server is this user's, and [`bind`] that the clients are, on every
+//! platform. The types' own `Stream::connect` and `Listener::bind` are what std's are on Unix: a
+//! connection to whoever has made that socket or pipe. On Windows that can be any user of the computer,
+//! who only has to be first to use the name: no folder keeps others out of `\\.\pipe\`. That program
+//! gets what the client sends, and learns who the client is.
+//!
 //! # Examples
 //! ```
 //! use std::io::{Read, Write};
@@ -10,8 +17,8 @@
 //!
 //! # let name = format!("winpipe-doc-{}", std::process::id());
 //! let path = ipc::path(&name)?;
-//! let listener = ipc::Listener::bind(&path)?;
-//! let mut client = ipc::Stream::connect(&path)?;
+//! let listener = ipc::bind(&path)?;
+//! let mut client = ipc::connect(&path)?;
 //! client.write_all(b"hello")?;
 //! drop(client);
 //!
@@ -23,7 +30,9 @@
 //! ```
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::input::{invalid, quote};
 
 /// A connection: `std::os::unix::net::UnixStream`.
 #[cfg(unix)]
@@ -59,6 +68,10 @@ pub type Incoming<'a> = crate::WinIncoming<'a>;
 /// in the folder `winpipe-UID` of the temporary directory, which is made if need be and belongs to
 /// this user alone.
 ///
+/// On Windows it's a name and no more: another user can make a pipe of that name first. Then [`bind`]
+/// fails with [`AddrInUse`](io::ErrorKind::AddrInUse), and [`connect`] with
+/// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
+///
 /// Nothing is bound yet. On Unix a socket's file outlives its listener, and a new `bind` fails with
 /// [`AddrInUse`](io::ErrorKind::AddrInUse) until somebody removes it; on Windows a pipe goes with
 /// its last handle.
@@ -81,14 +94,140 @@ pub type Incoming<'a> = crate::WinIncoming<'a>;
 pub fn path(name: &str) -> io::Result<PathBuf> {
     if matches!(name, "" | "." | "..") || name.contains(['/', '\\', '\0']) {
         return Err(invalid(format!(
-            "{name:?} is not a plain name: give one without `/`, `\\` or NUL, such as \"my-app\""
+            "{} is not a plain name: give one without `/`, `\\` or NUL, such as \"my-app\"",
+            quote(name)
         )));
     }
     place(name)
 }
 
-fn invalid(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
+/// Connects to this user's server at this path, and to nobody else's.
+///
+/// On Unix nobody but this user and root may be able to put a socket there: neither the path's folder
+/// may be writable for others, nor a folder above it, unless it's sticky as `/tmp` is. A folder of
+/// another user's isn't accepted either. On Windows the pipe is asked who made it, before a byte is
+/// sent: it's what `ConnectOptions::expect_server` does for `Server::CurrentUser`.
+///
+/// # Errors
+/// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): somebody else has made the pipe, or could
+///   have made the socket.
+/// - Those of `Stream::connect`, such as [`NotFound`](io::ErrorKind::NotFound) if nobody listens there.
+///
+/// # Examples
+/// ```
+/// use winpipe::ipc;
+///
+/// # let name = format!("winpipe-doc-connect-{}", std::process::id());
+/// let path = ipc::path(&name)?;
+/// let listener = ipc::bind(&path)?;
+/// let stream = ipc::connect(&path)?;
+/// # #[cfg(unix)] std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<Stream> {
+    connect_to_own(path.as_ref())
+}
+
+/// Listens at this path for this user's clients, and nobody else's.
+///
+/// On Unix the folder is looked at as by [`connect`], and the socket's file can be used by nobody else,
+/// but for root, whatever the umask. On Windows this is `Listener::bind`, whose pipe is this user's.
+///
+/// # Errors
+/// - [`AddrInUse`](io::ErrorKind::AddrInUse): the path is taken. On Unix that may be by the file of a
+///   server that has ended.
+/// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), on Unix: others could put a socket there.
+/// - Those of `Listener::bind`.
+///
+/// # Examples
+/// ```
+/// use winpipe::ipc;
+///
+/// # let name = format!("winpipe-doc-bind-{}", std::process::id());
+/// let path = ipc::path(&name)?;
+/// let listener = ipc::bind(&path)?;
+/// # #[cfg(unix)] std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<Listener> {
+    bind_as_own(path.as_ref())
+}
+
+#[cfg(windows)]
+fn connect_to_own(path: &Path) -> io::Result<Stream> {
+    let mut options = crate::ConnectOptions::new();
+    options
+        .expect_server(crate::Server::CurrentUser)
+        .connect(path)
+}
+
+#[cfg(windows)]
+fn bind_as_own(path: &Path) -> io::Result<Listener> {
+    Listener::bind(path)
+}
+
+#[cfg(unix)]
+fn connect_to_own(path: &Path) -> io::Result<Stream> {
+    check_folder(path, crate::sys::unix::effective_user_id())?;
+    Stream::connect(path)
+}
+
+#[cfg(unix)]
+fn bind_as_own(path: &Path) -> io::Result<Listener> {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    check_folder(path, crate::sys::unix::effective_user_id())?;
+    let listener = Listener::bind(path)?;
+    // Connecting takes the right to write to the file.
+    if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(0o600)) {
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(listener)
+}
+
+/// Fails if somebody else than this user and root could put a socket at this path.
+#[cfg(unix)]
+fn check_folder(path: &Path, user: u32) -> io::Result<()> {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    const STICKY: u32 = 0o1000;
+    const WRITABLE_FOR_OTHERS: u32 = 0o022;
+
+    let path = std::path::absolute(path)?;
+    let folder = path
+        .parent()
+        .ok_or_else(|| invalid(format!("{} is a folder", quote(&path.to_string_lossy()))))?;
+    let refused = |place: &Path, why: &str| {
+        let place = quote(&place.to_string_lossy());
+        let message = format!(
+            "another user could put a socket there: {place} {why}; ipc::path has a place of this user's"
+        );
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+    };
+    // In a container root is who owns the tree, by whatever number.
+    let root = fs::metadata("/")?.uid();
+    let is_trusted = |owner: u32| [user, 0, root].contains(&owner);
+    // On the way, links are their owner's to change.
+    for place in folder.ancestors() {
+        if !is_trusted(fs::symlink_metadata(place)?.uid()) {
+            return refused(place, "belongs to another user");
+        }
+    }
+    for (above, place) in folder.canonicalize()?.ancestors().enumerate() {
+        let found = fs::metadata(place)?;
+        if !is_trusted(found.uid()) {
+            return refused(place, "belongs to another user");
+        }
+        // In a sticky folder nobody changes what is somebody else's, but anybody can be first.
+        let is_sticky = above > 0 && found.mode() & STICKY != 0;
+        if found.mode() & WRITABLE_FOR_OTHERS != 0 && !is_sticky {
+            return refused(place, "is writable for others");
+        }
+    }
+    Ok(())
 }
 
 #[cfg(windows)]
@@ -107,8 +246,10 @@ fn place(name: &str) -> io::Result<PathBuf> {
         None => private_folder(&std::env::temp_dir())?,
     };
     let path = folder.join(format!("{name}.sock"));
-    SocketAddr::from_pathname(&path)
-        .map_err(|error| invalid(format!("{path:?} can't be a socket's path: {error}")))?;
+    SocketAddr::from_pathname(&path).map_err(|error| {
+        let path = quote(&path.to_string_lossy());
+        invalid(format!("{path} can't be a socket's path: {error}"))
+    })?;
     Ok(path)
 }
 
@@ -130,7 +271,8 @@ fn private_folder(shared: &std::path::Path) -> io::Result<PathBuf> {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!(
-                "{folder:?} is not a folder of this user's alone: remove it, or set XDG_RUNTIME_DIR"
+                "{} is not a folder of this user's alone: remove it, or set XDG_RUNTIME_DIR",
+                quote(&folder.to_string_lossy())
             ),
         ));
     }
@@ -165,6 +307,106 @@ mod tests {
                 "{name:?}: {error}"
             );
         }
+        let error = path(&"/".repeat(1 << 20)).unwrap_err().to_string();
+        assert!(error.chars().count() < 400, "{error}");
+    }
+
+    #[test]
+    fn what_this_user_binds_this_user_can_connect_to() {
+        let place = path(&format!("winpipe-own-{}", std::process::id())).unwrap();
+        assert_eq!(connect(&place).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let listener = bind(&place).unwrap();
+        let _client = connect(&place).unwrap();
+        listener.accept().unwrap();
+        #[cfg(unix)]
+        std::fs::remove_file(&place).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_socket_is_this_users_alone() {
+        use std::os::unix::fs::MetadataExt;
+
+        let place = path(&format!("winpipe-mode-{}", std::process::id())).unwrap();
+        let _listener = bind(&place).unwrap();
+        assert_eq!(std::fs::metadata(&place).unwrap().mode() & 0o777, 0o600);
+        std::fs::remove_file(&place).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        use std::fs;
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let user = crate::sys::unix::effective_user_id();
+        // In a folder that is known to be good.
+        let good = private_folder(&std::env::temp_dir()).unwrap();
+        let top = good.join(format!("top-{}", std::process::id()));
+        let folder = top.join("folder");
+        let socket = folder.join("x.sock");
+        fs::create_dir_all(&folder).unwrap();
+        let mode = |place: &Path, mode: u32| {
+            fs::set_permissions(place, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let check = |path: &Path| check_folder(path, user).map_err(|error| error.kind());
+        let refused = Err(io::ErrorKind::PermissionDenied);
+
+        for (of_folder, of_top, expected) in [
+            (0o700, 0o700, Ok(())),
+            (0o755, 0o755, Ok(())),
+            (0o750, 0o711, Ok(())),
+            (0o775, 0o700, refused),
+            (0o777, 0o700, refused),
+            // Sticky protects what is there, and a socket isn't there yet.
+            (0o1777, 0o700, refused),
+            (0o700, 0o770, refused),
+            (0o700, 0o702, refused),
+            (0o700, 0o1777, Ok(())),
+        ] {
+            mode(&folder, of_folder);
+            mode(&top, of_top);
+            assert_eq!(check(&socket), expected, "{of_folder:o} in {of_top:o}");
+        }
+        mode(&top, 0o755);
+
+        // What refuses is what `connect` and `bind` go by.
+        mode(&folder, 0o777);
+        let error = bind(&socket).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("writable for others"), "{error}");
+        let _listener = Listener::bind(&socket).unwrap();
+        let error = connect(&socket).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        mode(&folder, 0o755);
+        connect(&socket).unwrap();
+
+        // A link is as good as where it leads.
+        let link = top.join("link");
+        symlink(&folder, &link).unwrap();
+        assert_eq!(check(&link.join("x.sock")), Ok(()));
+        mode(&folder, 0o777);
+        assert_eq!(check(&link.join("x.sock")), refused);
+        mode(&folder, 0o755);
+
+        // To another user this is somebody else's, unless it's root's.
+        let root = fs::metadata("/").map(|root| std::os::unix::fs::MetadataExt::uid(&root));
+        if user != 0 && user != root.unwrap() {
+            let error = check_folder(&socket, user + 1).unwrap_err();
+            assert!(error.to_string().contains("belongs to another"), "{error}");
+        } else {
+            std::os::unix::fs::chown(&folder, Some(54_321), None).unwrap();
+            assert_eq!(check(&socket), refused);
+            assert_eq!(check_folder(&socket, 54_321).map_err(|e| e.kind()), Ok(()));
+            std::os::unix::fs::chown(&folder, Some(user), None).unwrap();
+            // And so is a link of somebody else's.
+            std::os::unix::fs::lchown(&link, Some(54_321), None).unwrap();
+            assert_eq!(check(&link.join("x.sock")), refused);
+        }
+        let missing = top.join("missing/x.sock");
+        assert_eq!(check(&missing), Err(io::ErrorKind::NotFound));
+        assert_eq!(check(Path::new("/")), Err(io::ErrorKind::InvalidInput));
+        fs::remove_dir_all(&top).unwrap();
     }
 
     #[cfg(unix)]

@@ -32,6 +32,10 @@
 //! and listeners too. What it does there leaves no records. If it panics, the panic hook reports that
 //! and the call returns its result.
 
+#[cfg(windows)]
+pub use access::{Access, Combined, Impersonation, Server};
+#[cfg(windows)]
+pub use account::{Learnt, PeerCred};
 pub use addr::WinPipeSocketAddr;
 #[cfg(windows)]
 pub use listener::{WinIncoming, WinListener};
@@ -42,13 +46,23 @@ pub use peer::Impersonated;
 #[cfg(windows)]
 pub use pipes::{Pipes, pipes};
 #[cfg(windows)]
-pub use security::{Access, Impersonation, Integrity, Learnt, PeerCred, Server, Sid};
+pub use sid::{Integrity, Sid};
 #[cfg(windows)]
 pub use stream::WinStream;
 
+// Plain data: tested everywhere, used on Windows.
+#[cfg(any(windows, test))]
+#[cfg_attr(
+    not(windows),
+    allow(dead_code, reason = "only the Windows half connects and binds")
+)]
+mod access;
+#[cfg(windows)]
+mod account;
 mod addr;
 #[cfg(windows)]
 mod handoff;
+mod input;
 pub mod ipc;
 #[cfg(windows)]
 mod listener;
@@ -59,8 +73,12 @@ mod peer;
 #[cfg(windows)]
 mod pipes;
 mod protocol;
-#[cfg(windows)]
-mod security;
+#[cfg(any(windows, test))]
+#[cfg_attr(
+    not(windows),
+    allow(dead_code, reason = "only the Windows half connects and binds")
+)]
+mod sid;
 #[cfg(windows)]
 mod stream;
 mod sys;

@@ -6,16 +6,16 @@ use std::iter::FusedIterator;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::account;
 use crate::options::Sizes;
 use crate::protocol::backlog::Backlog;
-use crate::security::invalid;
 use crate::stream::Facts;
 use crate::sys::error::{Code, Doing};
 use crate::sys::overlapped::{Call, Control, Stop};
 use crate::sys::pipe::{self, Instance, Pipe};
 use crate::sys::record;
-use crate::sys::security::{Descriptor, Token};
-use crate::{ListenOptions, Sid, WinPipeSocketAddr, WinStream};
+use crate::sys::security::{AsProcess, Descriptor};
+use crate::{ListenOptions, WinPipeSocketAddr, WinStream};
 
 /// A named pipe that clients connect to: `UnixListener` for Windows.
 ///
@@ -88,7 +88,11 @@ impl WinListener {
     /// Makes the pipe of that path. Clients can connect from now on.
     ///
     /// Only processes of the current user on this computer may connect, and nobody else can make
-    /// instances of this pipe.
+    /// instances of this pipe; where this process is elevated, only administrators can.
+    ///
+    /// On a thread that impersonates somebody the pipe is made as that user, who owns it and may connect.
+    /// The process may, too: it makes the further instances, so any thread can call
+    /// [`accept`](Self::accept).
     ///
     /// This corresponds to calling `NtCreateNamedPipeFile` (`CreateNamedPipeW` with
     /// `FILE_FLAG_FIRST_PIPE_INSTANCE` and `PIPE_REJECT_REMOTE_CLIENTS`), 128 times.
@@ -155,17 +159,20 @@ impl WinListener {
         let _records = record::hold();
         let making = Making {
             path: pipe::wide(&addr.nt_path()?),
-            descriptor: descriptor(options)?,
+            descriptor: account::descriptor(&options.access)?,
             sizes,
             by_message: options.half_close,
         };
         let first = making
             .instance(true, options.reject_remote)
             .map_err(|code| code.explain(Doing::Binding))?;
+        // As `accept` will make them, on whatever thread: if the process may not, it shows now.
+        let as_process = AsProcess::revert()?;
         let mut backlog = Backlog::new(first, sizes.backlog);
         backlog
             .fill(|| making.instance(false, options.reject_remote))
             .map_err(Code::explain_limit)?;
+        drop(as_process);
         Ok(WinListener(Arc::new(Shared {
             addr: addr.clone(),
             making,
@@ -428,7 +435,8 @@ impl ListenOptions {
     ///   larger than the number of instances, or the access isn't sound (the message quotes a bad
     ///   SDDL string);
     /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the access doesn't let this very
-    ///   process make another instance.
+    ///   process make another instance; or this thread acts as a client that only lets itself be
+    ///   identified.
     ///
     /// # Examples
     /// ```
@@ -461,19 +469,26 @@ impl ListenOptions {
 }
 
 impl Making {
-    /// Makes an instance, which listens from now on.
+    /// Makes an instance, which listens from now on. The first is made by whom this thread acts as,
+    /// and the others by the process, if need be.
     fn instance(&self, first: bool, rejects_remote: bool) -> Result<Idle, Code> {
-        let pipe = pipe::create_named_pipe(Instance {
-            root: None,
-            name: &self.path,
-            descriptor: Some(&self.descriptor),
-            first,
-            reject_remote: rejects_remote,
-            by_message: self.by_message,
-            limit: self.sizes.limit,
-            inbound: self.sizes.inbound,
-            outbound: self.sizes.outbound,
-        })?;
+        let make = || {
+            pipe::create_named_pipe(Instance {
+                root: None,
+                name: &self.path,
+                descriptor: Some(&self.descriptor),
+                first,
+                reject_remote: rejects_remote,
+                by_message: self.by_message,
+                limit: self.sizes.limit,
+                inbound: self.sizes.inbound,
+                outbound: self.sizes.outbound,
+            })
+        };
+        let pipe = match first {
+            true => make(),
+            false => account::make_as_server(make),
+        }?;
         Ok(Idle {
             pipe,
             rejects_remote,
@@ -498,19 +513,6 @@ fn wait_for_client(instance: &Pipe, call: &mut Call<'_>) -> Result<(), Stop> {
 /// Locks, even where a panic has left the lock poisoned: nothing under these locks is ever half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The descriptor that says what the options say.
-fn descriptor(options: &ListenOptions) -> io::Result<Descriptor> {
-    let sid = |bytes: io::Result<Vec<u8>>| Sid::from_bytes(&bytes?);
-    let token = Token::current()?;
-    let user = sid(token.user())?;
-    let sddl = options.access.sddl(&user, &|| sid(token.logon_session()))?;
-    Descriptor::from_sddl(&sddl).map_err(|error| {
-        invalid(format!(
-            "the access rights {sddl:?} are no security descriptor: {error}"
-        ))
-    })
 }
 
 fn aborted() -> io::Error {

@@ -4,8 +4,8 @@
 use std::io;
 use std::time::Duration;
 
-use crate::security::invalid;
-use crate::{Access, Impersonation, Server};
+use crate::input::invalid;
+use crate::{Access, Impersonation, Server, WinPipeSocketAddr};
 
 /// How to make a pipe, step by step, where [`WinListener::bind`](crate::WinListener::bind) doesn't do.
 ///
@@ -226,12 +226,12 @@ pub(crate) struct Sizes {
 /// How to connect to a pipe, step by step, where [`WinStream::connect`](crate::WinStream::connect) doesn't do.
 ///
 /// # Examples
-/// A client that talks to a service of the system, and to nobody who has taken its name:
+/// A client that talks to a service of the system, and not to a program that has taken its name:
 /// ```no_run
 /// use winpipe::{ConnectOptions, Server};
 ///
 /// let stream = ConnectOptions::new()
-///     .expect_server(Server::LocalSystem)
+///     .expect_server(Server::System)
 ///     .connect(r"\\.\pipe\some-service")?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -289,6 +289,9 @@ impl ConnectOptions {
     /// Says what the server may do with this client's identity. The default is
     /// [`Impersonation::Identification`].
     ///
+    /// Whoever has made the pipe may do it. So a client that lets the server act in its name says whom
+    /// it expects, with [`expect_server`](Self::expect_server).
+    ///
     /// # Examples
     /// ```
     /// use winpipe::{ConnectOptions, Impersonation};
@@ -300,10 +303,21 @@ impl ConnectOptions {
         self
     }
 
-    /// Looks, before a byte is sent, whether the pipe's owner is the one expected.
+    /// Makes sure, before a byte is sent, that the pipe was made by whom this client expects.
     ///
-    /// The owner is whoever made the pipe, so one who took the name of a service is found out. This
-    /// is the pipe's own record and not a guess by the process's number.
+    /// Otherwise a program that has made a pipe of that name first gets what is meant for the server.
+    /// The pipe's own record of its owner is looked at, and not a guess by the process's number.
+    ///
+    /// A server that may act as the client, by [`impersonation`](Self::impersonation), can't do so
+    /// before that. So what it gets is the identity of the thread that writes, with each write, and not
+    /// of the one that connects; nothing before the first write. (Windows calls this dynamic tracking.)
+    ///
+    /// On another computer's pipe (`\\HOST\pipe\NAME`) it's that computer which says who the owner is.
+    /// So an expectation is worth there what the computer's administrators, and the network in between,
+    /// are worth. [`Server::System`] is then that computer's system. There is no such tracking over the
+    /// network, so such a path goes only with [`Impersonation::Identification`] or less.
+    ///
+    /// This corresponds to calling `GetKernelObjectSecurity`, and to `SECURITY_CONTEXT_TRACKING`.
     ///
     /// # Examples
     /// ```
@@ -314,6 +328,20 @@ impl ConnectOptions {
     pub fn expect_server(&mut self, server: Server) -> &mut ConnectOptions {
         self.expected = Some(server);
         self
+    }
+
+    /// Whether the server may act only as who has written something, so that it can't before it's known
+    /// to be the one expected.
+    pub(crate) fn tracks(&self, addr: &WinPipeSocketAddr) -> io::Result<bool> {
+        let tracks = self.expected.is_some() && self.impersonation.lets_act();
+        if tracks && addr.has_host() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a server on another computer could act as this client before it's known to be the \
+                 one expected: leave out expect_server, or impersonation",
+            ));
+        }
+        Ok(tracks)
     }
 }
 
@@ -349,6 +377,29 @@ mod tests {
         assert!(!options.wait_for_server);
         assert_eq!(options.impersonation, Impersonation::Identification);
         assert_eq!(options.expected, None);
+    }
+
+    #[test]
+    fn a_server_that_may_act_as_the_client_has_to_wait_where_one_is_expected() {
+        let tracks = |path: &str, impersonation, expected: Option<Server>| {
+            let mut options = ConnectOptions::new();
+            options.impersonation(impersonation).expected = expected;
+            let addr = WinPipeSocketAddr::from_pathname(path).unwrap();
+            options.tracks(&addr).map_err(|error| error.kind())
+        };
+        let (here, there) = (r"\\.\pipe\x", r"\\there\pipe\x");
+        for impersonation in [Impersonation::Impersonation, Impersonation::Delegation] {
+            assert_eq!(tracks(here, impersonation, Some(Server::System)), Ok(true));
+            let refused = Err(io::ErrorKind::Unsupported);
+            assert_eq!(tracks(there, impersonation, Some(Server::System)), refused);
+            assert_eq!(tracks(here, impersonation, None), Ok(false));
+            assert_eq!(tracks(there, impersonation, None), Ok(false));
+        }
+        for impersonation in [Impersonation::Anonymous, Impersonation::Identification] {
+            for path in [here, there] {
+                assert_eq!(tracks(path, impersonation, Some(Server::System)), Ok(false));
+            }
+        }
     }
 
     #[test]

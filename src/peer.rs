@@ -71,10 +71,11 @@ impl WinStream {
     ///
     /// Windows checks access then as if the client did it, so a service can open a file for whom
     /// it serves without deciding itself who may. The client has to allow it, with
-    /// [`ConnectOptions::impersonation`](crate::ConnectOptions::impersonation); by default the thread can only *identify* him, and opens
-    /// nothing. A client of this crate is who he was when he connected; of others, who they were when
-    /// they sent the last message that was read. That is whoever opened the connection, even if he has
-    /// given it to another process since.
+    /// [`ConnectOptions::impersonation`](crate::ConnectOptions::impersonation); by default the thread can only *identify* it, and opens
+    /// nothing. A client of this crate is who it was when it connected; where it
+    /// [expects a server](crate::ConnectOptions::expect_server) and lets that act in its name, and with
+    /// other clients, who it was when it sent the last message that was read. That is whoever opened the
+    /// connection, even if it has given that to another process since.
     ///
     /// A thread acts as one client at a time. If it can't get back to what it was, the process ends.
     ///

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use crate::account;
 use crate::protocol::dialing::{Answer, Dialing, Step};
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::overlapped::{Call, Control, Issued, Stop, Transferred, milliseconds};
 use crate::sys::pipe::{self, Instance, LocalInformation, Pipe, Quality};
 use crate::sys::record;
-use crate::sys::security;
-use crate::{ConnectOptions, Impersonation, Server, Sid, WinPipeSocketAddr};
+use crate::{ConnectOptions, Impersonation, Server, WinPipeSocketAddr};
 
 /// The bytes that the kernel queues in each direction of a pair before a write waits.
 const QUOTA: u32 = 64 << 10;
@@ -104,8 +104,12 @@ impl WinStream {
     ///
     /// Where the server is there but has more clients than it accepts, this waits up to one second,
     /// without polling; in Windows containers, which can't wait for a pipe, by an attempt every 16 ms.
-    /// The server learns who the client is, but may not act in his name
+    /// The server learns who the client is, but may not act in its name
     /// (`SECURITY_IDENTIFICATION`).
+    ///
+    /// The server is whoever has made the pipe, and any user of the computer can make one of any name.
+    /// [`ConnectOptions::expect_server`] makes sure who it is, and
+    /// [`ipc::connect`](crate::ipc::connect) that it's this user.
     ///
     /// This corresponds to calling `CreateFileW`, and `WaitNamedPipeW` where the pipe is busy.
     ///
@@ -211,7 +215,7 @@ impl WinStream {
     /// use winpipe::{Server, WinStream};
     ///
     /// let path = r"\\.\pipe\some-service";
-    /// let stream = WinStream::options().expect_server(Server::LocalSystem).connect(path)?;
+    /// let stream = WinStream::options().expect_server(Server::System).connect(path)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
@@ -629,6 +633,7 @@ impl WinStream {
             Impersonation::Impersonation => Quality::Impersonation,
             Impersonation::Delegation => Quality::Delegation,
         };
+        let tracking = options.tracks(addr)?;
         let deadline = Instant::now().checked_add(options.timeout);
         let left = || match deadline {
             None => Duration::MAX,
@@ -636,7 +641,7 @@ impl WinStream {
         };
         let mut dialing = Dialing::new(options.wait_for_server);
         loop {
-            let code = match pipe::create_file(&path, quality) {
+            let code = match pipe::create_file(&path, quality, tracking) {
                 Ok(pipe) => return client(pipe, addr, options.expected),
                 Err(code) => code,
             };
@@ -900,7 +905,9 @@ impl ConnectOptions {
     ///
     /// # Errors
     /// Those of [`WinStream::connect`] and, with [`expect_server`](Self::expect_server),
-    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the pipe is somebody else's.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe was made by somebody else;
+    /// - [`Unsupported`](io::ErrorKind::Unsupported): the path names a computer, and the server may act
+    ///   as the client, with [`impersonation`](Self::impersonation).
     ///
     /// # Examples
     /// ```
@@ -1192,13 +1199,7 @@ impl Handoff {
 /// Makes a stream of the client's end of a pipe.
 fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io::Result<WinStream> {
     if let Some(expected) = expected {
-        let owner = Sid::from_bytes(&security::owner(pipe.as_handle())?)?;
-        if !expected.is_owner(&owner)? {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                format!("the pipe belongs to {owner}, and not to {expected:?} as expected"),
-            ));
-        }
+        account::expect(pipe.as_handle(), expected)?;
     }
     // A server that has answered and gone already is no error: its answer is there to be read.
     let facts = match pipe.local_information() {

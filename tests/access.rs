@@ -26,14 +26,18 @@ use windows_sys::Win32::Security::Authorization::{
     SDDL_REVISION_1, SE_KERNEL_OBJECT,
 };
 use windows_sys::Win32::Security::{
-    CreateRestrictedToken, DACL_SECURITY_INFORMATION, DuplicateTokenEx, GetTokenInformation,
+    AccessCheck, CheckTokenMembership, CreateRestrictedToken, DACL_SECURITY_INFORMATION,
+    DuplicateTokenEx, GENERIC_MAPPING, GROUP_SECURITY_INFORMATION, GetTokenInformation,
     ImpersonateLoggedOnUser, LABEL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION,
     PSECURITY_DESCRIPTOR, RevertToSelf, SID_AND_ATTRIBUTES, SecurityIdentification,
     SecurityImpersonation, SetTokenInformation, TOKEN_ALL_ACCESS, TOKEN_MANDATORY_LABEL,
     TOKEN_QUERY, TOKEN_USER, TokenImpersonation, TokenImpersonationLevel, TokenIntegrityLevel,
     TokenUser,
 };
-use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_DELETE_ON_CLOSE, PIPE_ACCESS_DUPLEX};
+use windows_sys::Win32::Storage::FileSystem::{
+    DELETE, FILE_ALL_ACCESS, FILE_FLAG_DELETE_ON_CLOSE, FILE_GENERIC_EXECUTE, FILE_GENERIC_READ,
+    FILE_GENERIC_WRITE, FILE_READ_ATTRIBUTES, PIPE_ACCESS_DUPLEX, READ_CONTROL, WRITE_DAC,
+};
 use windows_sys::Win32::System::Pipes::{
     CreateNamedPipeW, GetNamedPipeInfo, PIPE_SERVER_END, PIPE_TYPE_MESSAGE,
     PIPE_UNLIMITED_INSTANCES,
@@ -43,6 +47,7 @@ use windows_sys::Win32::System::Threading::{
     CreateEventW, GetCurrentProcess, GetCurrentThread, OpenProcessToken, OpenThreadToken, SetEvent,
     WaitForSingleObject,
 };
+use winpipe::ipc;
 use winpipe::{
     Access, ConnectOptions, Impersonation, Integrity, Learnt, ListenOptions, Server, Sid,
     WinListener, WinStream,
@@ -68,7 +73,7 @@ fn descriptor(stream: &WinStream) -> String {
             &mut descriptor,
         );
         assert_eq!(code, 0);
-        // An object without a label may have an empty list of them.
+        // Where no labels are kept, there may be an empty list of them.
         let sddl = sddl(descriptor);
         sddl.strip_suffix("S:").unwrap_or(&sddl).to_owned()
     }
@@ -145,13 +150,58 @@ fn connect_by(options: &ListenOptions) -> (WinListener, WinStream, WinStream) {
 
 // Who may connect
 
+/// What keeps the owner from changing the rights.
+const OWNER_RIGHTS: &str = "(A;;RC;;;S-1-3-4)";
+
+/// What keeps those out that are trusted less; with the levels that tests run at. Wine keeps no labels.
+fn label(level: &str) -> String {
+    match common::wine() {
+        None => format!("S:(ML;;NRNWNX;;;{level})"),
+        Some(_) => String::new(),
+    }
+}
+
+/// Whether this process is elevated, so that only administrators may make instances of its pipes.
+fn is_administrator() -> bool {
+    let sid = *b"\x01\x02\0\0\0\0\0\x05\x20\0\0\0\x20\x02\0\0";
+    let mut is_member = 0;
+    // SAFETY: the identifier is well formed, and only read.
+    let ok = unsafe {
+        CheckTokenMembership(
+            ptr::null_mut(),
+            sid.as_ptr().cast_mut().cast(),
+            &mut is_member,
+        )
+    };
+    assert_ne!(ok, 0);
+    is_member != 0
+}
+
+/// The identifier that this process may make instances by.
+fn creator() -> Sid {
+    let user = Sid::current_user().unwrap();
+    match is_administrator() && user != Sid::LOCAL_SYSTEM {
+        true => Sid::ADMINISTRATORS,
+        false => user,
+    }
+}
+
+/// The entries of the server's own user.
+fn own(user: Sid) -> String {
+    match creator() {
+        creator if creator == user => format!("(A;;0x12019f;;;{user})"),
+        creator => format!("(A;;0x12019b;;;{user})(A;;0x4;;;{creator})"),
+    }
+}
+
 #[test]
 fn the_default_access_is_the_current_user_alone_on_every_instance() {
     within(LIMIT, || {
         let path = fresh_path();
         let listener = WinListener::bind(&path).unwrap();
         let user = Sid::current_user().unwrap();
-        let expected = canonical(&format!("O:{user}D:P(A;;FA;;;{user})"));
+        let (own, label) = (own(user), label("ME"));
+        let expected = canonical(&format!("O:{user}D:P{own}{OWNER_RIGHTS}{label}"));
         for _ in 0..20 {
             let client = WinStream::connect(&path).unwrap();
             let (server, _) = listener.accept().unwrap();
@@ -167,25 +217,32 @@ fn every_access_arrives_as_it_was_said() {
         let user = Sid::current_user().unwrap();
         let group: Sid = "S-1-5-32-578".parse().unwrap();
         let other_machine: Sid = "S-1-5-21-11-22-33-1001".parse().unwrap();
-        let own = format!("(A;;FA;;;{user})");
+        let own = own(user);
+        let let_in = |who: &str| format!("(A;;0x12019b;;;{who}){own}");
+        // Where administrators make the instances, their entry is the last.
+        let (first, last) = match own.split_once(")(") {
+            None => (own.clone(), String::new()),
+            Some((first, last)) => (format!("{first})"), format!("({last}")),
+        };
         for (access, expected) in [
             (Access::CurrentUser, own.clone()),
-            (Access::Authenticated, format!("{own}(A;;0x12019b;;;AU)")),
-            (Access::Everyone, format!("{own}(A;;0x12019b;;;WD)")),
-            (Access::Sid(group), format!("{own}(A;;0x12019b;;;{group})")),
+            (Access::Authenticated, let_in("AU")),
+            (Access::Everyone, let_in("WD")),
+            (Access::Sid(group), let_in(&group.to_string())),
             (
                 Access::Sid(other_machine),
-                format!("{own}(A;;0x12019b;;;{other_machine})"),
+                let_in(&other_machine.to_string()),
             ),
             (
                 Access::CurrentUser
                     .and(Access::Sid(group))
                     .and(Access::NeverRemote),
-                format!("(D;;FA;;;NU){own}(A;;0x12019b;;;{group})"),
+                format!("(D;;FA;;;NU){first}(A;;0x12019b;;;{group}){last}"),
             ),
         ] {
             let (_listener, client, server) = connect_by(ListenOptions::new().access(access));
-            let expected = canonical(&format!("O:{user}D:P{expected}"));
+            let label = label("ME");
+            let expected = canonical(&format!("O:{user}D:P{expected}{OWNER_RIGHTS}{label}"));
             assert_eq!(descriptor(&client), expected);
             assert_eq!(descriptor(&server), expected);
         }
@@ -216,20 +273,32 @@ fn a_low_integrity_label_arrives() {
             if !found.contains("ML") && skips_under_wine(name, |_| true, "keeps no labels") {
                 return;
             }
-            assert!(found.contains("S:(ML;;NW;;;LW)"), "{found}");
+            let label = canonical(&label("LW"));
+            assert!(found.ends_with(&label), "{found}, {label}");
         }
     });
 }
 
 #[test]
-fn a_logon_session_arrives_as_its_sid_alone() {
+fn a_logon_session_arrives_as_its_sid() {
     within(LIMIT, || {
         let (_listener, client, _server) =
             connect_by(ListenOptions::new().access(Access::LogonSession));
+        let (user, creator) = (Sid::current_user().unwrap(), creator());
         let found = descriptor(&client);
         let dacl = found.split("D:P").nth(1).unwrap();
-        assert!(dacl.starts_with("(A;;FA;;;S-1-5-5-"), "{found}");
-        assert_eq!(dacl.matches("(A;").count(), 1, "{found}");
+        let session = dacl
+            .split([';', ')'])
+            .find(|field| field.starts_with("S-1-5-5-"));
+        let session = session.unwrap_or_else(|| panic!("{found}"));
+        // The user has the right to make instances, as nobody else in the session must have it, and
+        // nothing else: not even to look at the rights, as the owner can otherwise.
+        let label = label("ME");
+        let expected = format!(
+            "O:{user}D:P(A;;0x12019b;;;{session})(A;;0x4;;;{creator})(D;;FA;;;{user})\
+             {OWNER_RIGHTS}{label}"
+        );
+        assert_eq!(found, canonical(&expected));
     });
 }
 
@@ -242,11 +311,16 @@ fn bad_access_is_invalid_input_that_quotes_it() {
         "D:(A;;FA;;;nobody)",
         "D:(A;;FA;;;S-1-5-)",
         "D:(A",
+        "D:P(A;;FA;;;WD)\0(D;;FA;;;NU)",
     ] {
         let error = bind(Access::Sddl(bad.into())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}: {error}");
-        assert!(error.to_string().contains(bad), "{error}");
+        let quoted = format!("{bad:?}");
+        assert!(error.to_string().contains(&quoted), "{error}");
     }
+    let long = Access::Sddl("nonsense".repeat(1 << 17));
+    let error = bind(long).unwrap_err().to_string();
+    assert!(error.chars().count() < 500, "{error}");
     let own = "D:(A;;FA;;;WD)";
     let error = bind(Access::Sddl(own.into()).and(Access::Everyone)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -361,14 +435,21 @@ fn reject_remote_arrives_in_the_call() {
         RECORDS.lock().unwrap().clear();
         options.connect(&path).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
-        let said = format!(r"\{name}, {expected})");
-        assert!(
-            RECORDS
-                .lock()
-                .unwrap()
-                .iter()
-                .any(|record| record.contains(&said))
-        );
+        let said = |tracking| {
+            let said = format!(r"\{name}, {expected}, tracking: {tracking})");
+            let records = RECORDS.lock().unwrap();
+            records.iter().any(|record| record.contains(&said))
+        };
+        assert!(said(false) && !said(true));
+        // A server that could act as the client can't do so before it's known to be the right one.
+        RECORDS.lock().unwrap().clear();
+        let mut options = options.clone();
+        options
+            .expect_server(Server::CurrentUser)
+            .connect(&path)
+            .unwrap();
+        let acts = ["Impersonation", "Delegation"].contains(&expected);
+        assert!(said(acts) && !said(!acts), "{expected}");
     }
 }
 
@@ -582,8 +663,7 @@ fn expect_server_lets_the_expected_one_pass_and_refuses_others() {
         let mut unexpected = vec![Server::Sid(stranger)];
         // The tests may be run by any of these.
         if user != Sid::LOCAL_SYSTEM {
-            unexpected.push(Server::LocalSystem);
-            unexpected.push(Server::Administrators);
+            unexpected.push(Server::System);
         }
         for server in unexpected {
             let error = connect(server).unwrap_err();
@@ -598,6 +678,90 @@ fn expect_server_lets_the_expected_one_pass_and_refuses_others() {
                 .read_to_end(&mut bytes)
                 .unwrap();
             assert!(bytes.is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_service_of_the_system_may_belong_to_the_administrators() {
+    if !is_administrator() {
+        common::skipped(
+            "a_service_of_the_system_may_belong_to_the_administrators",
+            "only they can make a pipe that belongs to them",
+        );
+        return;
+    }
+    within(LIMIT, || {
+        let user = Sid::current_user().unwrap();
+        let path = fresh_path();
+        let access = Access::Sddl(format!("O:BAD:P(A;;0x12019f;;;{user})(A;;RC;;;S-1-3-4)"));
+        let _listener = ListenOptions::new().access(access).bind(&path).unwrap();
+        let connect = |server| ConnectOptions::new().expect_server(server).connect(&path);
+        connect(Server::System).unwrap();
+        connect(Server::Sid(Sid::ADMINISTRATORS)).unwrap();
+        for error in [
+            connect(Server::CurrentUser).unwrap_err(),
+            ipc::connect(&path).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+            assert!(error.to_string().contains("S-1-5-32-544"), "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_server_that_may_act_as_its_client_is_not_expected_on_another_computer() {
+    let mut options = ConnectOptions::new();
+    options.impersonation(Impersonation::Delegation);
+    let error = options
+        .expect_server(Server::System)
+        .connect(r"\\there\pipe\x")
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+}
+
+// Who makes the instances
+
+#[test]
+fn a_listener_that_was_bound_while_impersonating_accepts_on_every_thread() {
+    within(LIMIT, || {
+        let token = own_token();
+        let path = fresh_path();
+        let mut options = ListenOptions::new();
+        let listener = acting_with(&token, || {
+            let listener = options.backlog(2).bind(&path).unwrap();
+            assert!(impersonation_level().is_some());
+            listener
+        });
+        for acts in [false, true, false] {
+            for _ in 0..5 {
+                let _client = WinStream::connect(&path).unwrap();
+                if acts {
+                    acting_with(&token, || {
+                        listener.accept().unwrap();
+                        assert!(impersonation_level().is_some());
+                    });
+                } else {
+                    listener.accept().unwrap();
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_thread_that_acts_as_somebody_who_may_not_makes_instances_as_the_process() {
+    let name = "a_thread_that_acts_as_somebody_who_may_not_makes_instances_as_the_process";
+    if skips_under_wine(name, |_| true, "enforces no access rights on pipes") {
+        return;
+    }
+    within(LIMIT, || {
+        let stranger = strangers_token();
+        let path = fresh_path();
+        let listener = ListenOptions::new().backlog(1).bind(&path).unwrap();
+        for _ in 0..5 {
+            let _client = WinStream::connect(&path).unwrap();
+            acting_with(&stranger, || listener.accept().unwrap());
         }
     });
 }
@@ -771,15 +935,15 @@ fn own_token() -> OwnedHandle {
     }
 }
 
-/// Makes an instance of a pipe that is there, with the plain call.
-fn another_instance(path: &Path) -> io::Result<OwnedHandle> {
+/// Makes an instance of a pipe that is there, with the plain call, and asks for some rights more.
+fn another_instance(path: &Path, more: u32) -> io::Result<OwnedHandle> {
     let path: Vec<u16> = path.to_str().unwrap().encode_utf16().chain([0]).collect();
     // SAFETY: the path ends with a NUL; no attributes.
     unsafe {
         let mode = PIPE_TYPE_MESSAGE;
         match CreateNamedPipeW(
             path.as_ptr(),
-            PIPE_ACCESS_DUPLEX,
+            PIPE_ACCESS_DUPLEX | more,
             mode,
             255,
             0,
@@ -803,6 +967,55 @@ fn acting_with<T>(token: &OwnedHandle, test: impl FnOnce() -> T) -> T {
     result
 }
 
+/// A token in which this user's identifier, and the administrators', only deny: everybody else's
+/// position.
+fn strangers_token() -> OwnedHandle {
+    let token = own_token();
+    let mut user = [0_usize; 32];
+    let mut administrators = *b"\x01\x02\0\0\0\0\0\x05\x20\0\0\0\x20\x02\0\0";
+    let mut stranger: HANDLE = ptr::null_mut();
+    // SAFETY: the token is open, and there is as much room as is said; the user's identifier lies in
+    // `user`, and the other is well formed; the handle is new.
+    unsafe {
+        let (at, room) = (user.as_mut_ptr().cast(), size_of_val(&user) as u32);
+        let handle = token.as_raw_handle();
+        assert_ne!(GetTokenInformation(handle, TokenUser, at, room, &mut 0), 0);
+        let sid = (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid;
+        let disabled = [sid, administrators.as_mut_ptr().cast()].map(|sid| SID_AND_ATTRIBUTES {
+            Sid: sid,
+            Attributes: 0,
+        });
+        let (null, none) = (ptr::null(), ptr::null());
+        let at = disabled.as_ptr();
+        let ok = CreateRestrictedToken(handle, 0, 2, at, 0, null, 0, none, &mut stranger);
+        assert_ne!(ok, 0, "{}", io::Error::last_os_error());
+        OwnedHandle::from_raw_handle(stranger)
+    }
+}
+
+/// A token of this user's with low integrity.
+fn low_token() -> OwnedHandle {
+    let token = own_token();
+    let sid: Vec<u16> = "S-1-16-4096\0".encode_utf16().collect();
+    // SAFETY: the text ends with a NUL; the identifier is freed after its use.
+    unsafe {
+        let mut low = ptr::null_mut();
+        assert_ne!(ConvertStringSidToSidW(sid.as_ptr(), &mut low), 0);
+        let label = TOKEN_MANDATORY_LABEL {
+            Label: SID_AND_ATTRIBUTES {
+                Sid: low,
+                Attributes: SE_GROUP_INTEGRITY as u32,
+            },
+        };
+        let at = (&raw const label).cast();
+        let len = size_of_val(&label) as u32;
+        let ok = SetTokenInformation(token.as_raw_handle(), TokenIntegrityLevel, at, len);
+        assert_ne!(ok, 0, "{}", io::Error::last_os_error());
+        LocalFree(low);
+    }
+    token
+}
+
 #[test]
 fn who_is_not_this_user_is_refused() {
     let name = "who_is_not_this_user_is_refused";
@@ -810,27 +1023,7 @@ fn who_is_not_this_user_is_refused() {
         return;
     }
     within(LIMIT, || {
-        // A token in which this user's identifier only denies: everybody else's position.
-        let token = own_token();
-        let mut user = [0_usize; 32];
-        let mut stranger: HANDLE = ptr::null_mut();
-        // SAFETY: the token is open, and there is as much room as is said; the user's identifier lies
-        // in `user`; the handle is new.
-        let stranger = unsafe {
-            let (at, room) = (user.as_mut_ptr().cast(), size_of_val(&user) as u32);
-            let handle = token.as_raw_handle();
-            assert_ne!(GetTokenInformation(handle, TokenUser, at, room, &mut 0), 0);
-            let sid = (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid;
-            let disabled = SID_AND_ATTRIBUTES {
-                Sid: sid,
-                Attributes: 0,
-            };
-            let (null, none) = (ptr::null(), ptr::null());
-            let ok =
-                CreateRestrictedToken(handle, 0, 1, &disabled, 0, null, 0, none, &mut stranger);
-            assert_ne!(ok, 0);
-            OwnedHandle::from_raw_handle(stranger)
-        };
+        let stranger = strangers_token();
         let path = fresh_path();
         let _listener = WinListener::bind(&path).unwrap();
         let error = acting_with(&stranger, || WinStream::connect(&path)).unwrap_err();
@@ -842,11 +1035,124 @@ fn who_is_not_this_user_is_refused() {
             .bind(&path)
             .unwrap();
         acting_with(&stranger, || WinStream::connect(&path)).unwrap();
-        // He may connect, but not make an instance, which this user may.
-        let error = acting_with(&stranger, || another_instance(&path)).unwrap_err();
+        // It may connect, but not make an instance, which this user may.
+        let error = acting_with(&stranger, || another_instance(&path, 0)).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(5), "{error}");
-        another_instance(&path).unwrap();
+        another_instance(&path, 0).unwrap();
     });
+}
+
+#[test]
+fn nobody_may_change_a_pipes_rights_not_even_its_owner() {
+    let name = "nobody_may_change_a_pipes_rights_not_even_its_owner";
+    if skips_under_wine(name, |_| true, "enforces no access rights on pipes") {
+        return;
+    }
+    within(LIMIT, || {
+        for access in [
+            Access::CurrentUser,
+            Access::Everyone,
+            Access::CurrentUser.and(Access::NeverRemote),
+            Access::LowIntegrity,
+        ] {
+            let path = fresh_path();
+            let _listener = ListenOptions::new().access(access).bind(&path).unwrap();
+            another_instance(&path, 0).unwrap();
+            for more in [WRITE_DAC, DELETE] {
+                let error = another_instance(&path, more).unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(5), "{more:#x}: {error}");
+                let mut client = File::options();
+                let error = client.access_mode(more).open(&path).unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(5), "{more:#x}: {error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_systems_access_check_says_who_may_do_what() {
+    let (own, stranger) = (own_token(), strangers_token());
+    let (connect, create) = (0x12_019b, 0x12_019f);
+    let name = "the_systems_access_check_says_who_may_do_what";
+    let reason = "gives an owner every standard right, and takes no user out of a token";
+    let is_wine = skips_under_wine(name, |_| true, reason);
+    for (access, lets_strangers_in) in [
+        (Access::CurrentUser, false),
+        (
+            Access::Sid("S-1-5-21-11-22-33-1001".parse().unwrap()),
+            false,
+        ),
+        (Access::Authenticated, true),
+        (Access::Everyone, true),
+        (Access::CurrentUser.and(Access::NeverRemote), false),
+        (Access::CurrentUser.and(Access::LowIntegrity), false),
+    ] {
+        let (_listener, client, _server) = connect_by(ListenOptions::new().access(access.clone()));
+        for (token, rights, expected) in [
+            (&own, connect, true),
+            (&own, create, true),
+            (&stranger, create, false),
+            (&stranger, 0x4, false),
+            (&stranger, connect, lets_strangers_in),
+            (&own, WRITE_DAC, false),
+            (&own, DELETE, false),
+            (&stranger, WRITE_DAC, false),
+        ]
+        .into_iter()
+        .take(if is_wine { 4 } else { usize::MAX })
+        {
+            let is_own = ptr::eq(token, &own);
+            let found = access_check(&client, token, rights);
+            assert_eq!(found, expected, "{access:?}, own: {is_own}, {rights:#x}");
+        }
+    }
+}
+
+/// Whether the pipe's descriptor gives these rights, by the system's own check, to the token.
+fn access_check(stream: &WinStream, token: &OwnedHandle, rights: u32) -> bool {
+    let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
+    // The group isn't looked at, but has to be there.
+    let what = OWNER_SECURITY_INFORMATION
+        | GROUP_SECURITY_INFORMATION
+        | DACL_SECURITY_INFORMATION
+        | LABEL_SECURITY_INFORMATION;
+    let mapping = GENERIC_MAPPING {
+        GenericRead: FILE_GENERIC_READ,
+        GenericWrite: FILE_GENERIC_WRITE,
+        GenericExecute: FILE_GENERIC_EXECUTE,
+        GenericAll: FILE_ALL_ACCESS,
+    };
+    let mut privileges = [0_u32; 64];
+    let mut len = size_of_val(&privileges) as u32;
+    let (mut granted, mut status) = (0, 0);
+    // SAFETY: the handles are open, and all else are places for what is asked for.
+    unsafe {
+        let (handle, null) = (stream.as_raw_handle(), ptr::null_mut());
+        let code = GetSecurityInfo(
+            handle,
+            SE_KERNEL_OBJECT,
+            what,
+            null,
+            null,
+            null.cast(),
+            null.cast(),
+            &mut descriptor,
+        );
+        assert_eq!(code, 0);
+        let ok = AccessCheck(
+            descriptor,
+            token.as_raw_handle(),
+            rights,
+            &mapping,
+            privileges.as_mut_ptr().cast(),
+            &mut len,
+            &mut granted,
+            &mut status,
+        );
+        assert_ne!(ok, 0, "{}", io::Error::last_os_error());
+        LocalFree(descriptor);
+    }
+    status != 0 && granted & rights == rights
 }
 
 #[test]
@@ -856,33 +1162,78 @@ fn low_integrity_is_refused_unless_it_is_let_in() {
         return;
     }
     within(LIMIT, || {
-        let token = own_token();
-        let sid: Vec<u16> = "S-1-16-4096\0".encode_utf16().collect();
-        // SAFETY: the text ends with a NUL; the identifier is freed after its use.
-        unsafe {
-            let mut low = ptr::null_mut();
-            assert_ne!(ConvertStringSidToSidW(sid.as_ptr(), &mut low), 0);
-            let label = TOKEN_MANDATORY_LABEL {
-                Label: SID_AND_ATTRIBUTES {
-                    Sid: low,
-                    Attributes: SE_GROUP_INTEGRITY as u32,
-                },
-            };
-            let at = (&raw const label).cast();
-            let len = size_of_val(&label) as u32;
-            let ok = SetTokenInformation(token.as_raw_handle(), TokenIntegrityLevel, at, len);
-            assert_ne!(ok, 0, "{}", io::Error::last_os_error());
-            LocalFree(low);
-        }
+        let token = low_token();
         let path = fresh_path();
         let _listener = WinListener::bind(&path).unwrap();
         let error = acting_with(&token, || WinStream::connect(&path)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+        let error = acting_with(&token, || another_instance(&path, 0)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(5), "{error}");
+        // Nor may it only read, or look.
+        for rights in [FILE_GENERIC_READ, READ_CONTROL, FILE_READ_ATTRIBUTES] {
+            let open = || File::options().access_mode(rights).open(&path);
+            let error = acting_with(&token, open).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(5), "{rights:#x}: {error}");
+        }
 
         let path = fresh_path();
         let access = Access::CurrentUser.and(Access::LowIntegrity);
         let _listener = ListenOptions::new().access(access).bind(&path).unwrap();
         acting_with(&token, || WinStream::connect(&path)).unwrap();
+    });
+}
+
+#[test]
+fn this_users_server_is_not_what_a_process_of_low_integrity_may_have_made() {
+    let name = "this_users_server_is_not_what_a_process_of_low_integrity_may_have_made";
+    if skips_under_wine(name, |_| true, "keeps no labels") {
+        return;
+    }
+    within(LIMIT, || {
+        let user = Sid::current_user().unwrap();
+        let token = low_token();
+        // It took the name of a server that wasn't there.
+        let taken = fresh_path();
+        let _squatter =
+            acting_with(&token, || ListenOptions::new().backlog(1).bind(&taken)).unwrap();
+        // And here it may make instances.
+        let shared = fresh_path();
+        let mut options = ListenOptions::new();
+        let _listener = options.access(Access::LowIntegrity).bind(&shared).unwrap();
+        for path in [&taken, &shared] {
+            let expect = |server| ConnectOptions::new().expect_server(server).connect(path);
+            let error = expect(Server::CurrentUser).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+            assert!(error.to_string().contains("0x1000"), "{error}");
+            let error = ipc::connect(path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+            expect(Server::Sid(user)).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_expected_knows_nothing_of_its_client_before_it_has_read() {
+    let name = "a_server_that_is_expected_knows_nothing_of_its_client_before_it_has_read";
+    if skips_under_wine(name, |_| true, "always gives the server's own token") {
+        return;
+    }
+    within(LIMIT, || {
+        let path = fresh_path();
+        let listener = WinListener::bind(&path).unwrap();
+        let mut options = ConnectOptions::new();
+        options.impersonation(Impersonation::Impersonation);
+        let mut client = options
+            .expect_server(Server::CurrentUser)
+            .connect(&path)
+            .unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let error = server.impersonate().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+        client.write_all(b"x").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        let _guard = server.impersonate().unwrap();
+        assert_eq!(impersonation_level(), Some(SecurityImpersonation));
     });
 }
 

@@ -68,6 +68,14 @@ impl Code {
         )
     }
 
+    /// Whether somebody else might have been allowed what this thread acts as was refused.
+    pub(crate) fn is_refusal(self) -> bool {
+        matches!(
+            self.0,
+            win32::ERROR_ACCESS_DENIED | win32::ERROR_BAD_IMPERSONATION_LEVEL
+        )
+    }
+
     /// Makes the error that the caller sees.
     ///
     /// Where std gives the code the kind that a Unix socket's user expects, it's std's error of that
@@ -101,6 +109,11 @@ impl Code {
                 ErrorKind::NotConnected,
                 "no client has connected to this instance of the pipe yet",
             ),
+            (win32::ERROR_BAD_IMPERSONATION_LEVEL, _) => (
+                ErrorKind::PermissionDenied,
+                "this thread acts as a client that lets it do nothing in the client's name: \
+                 drop what impersonate returned first",
+            ),
             (win32::ERROR_OPERATION_ABORTED, _) => (
                 ErrorKind::Interrupted,
                 "the call was cancelled from outside the crate: call again",
@@ -128,7 +141,7 @@ impl Code {
             Code::ACCESS_DENIED => self.with(
                 io::ErrorKind::PermissionDenied,
                 "the pipe's access rights don't let this process make another instance: \
-                 give it full access",
+                 let it read, write and make instances (0x12019f)",
             ),
             _ => self.explain(Doing::Using),
         }
@@ -277,6 +290,8 @@ mod tests {
             (536, Using, NotConnected),
             (995, Using, Interrupted),
             (5, Using, PermissionDenied),
+            (1346, Binding, PermissionDenied),
+            (1346, Connecting, PermissionDenied),
         ] {
             let error = Code(code).explain(doing);
             assert_eq!(error.kind(), kind, "code {code}");

@@ -27,8 +27,8 @@ use windows_sys::Win32::Security::{
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_SHARE_READ, FILE_SHARE_WRITE,
     FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA, FILE_WRITE_EA, FlushFileBuffers, OPEN_EXISTING,
-    ReadFile, SECURITY_ANONYMOUS, SECURITY_DELEGATION, SECURITY_IDENTIFICATION,
-    SECURITY_IMPERSONATION, SECURITY_SQOS_PRESENT, SYNCHRONIZE, WriteFile,
+    ReadFile, SECURITY_ANONYMOUS, SECURITY_CONTEXT_TRACKING, SECURITY_DELEGATION,
+    SECURITY_IDENTIFICATION, SECURITY_IMPERSONATION, SECURITY_SQOS_PRESENT, SYNCHRONIZE, WriteFile,
 };
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 use windows_sys::Win32::System::Pipes::{
@@ -464,9 +464,15 @@ pub(crate) enum Quality {
     Delegation = SECURITY_DELEGATION,
 }
 
-/// Opens a pipe that somebody has made. This corresponds to calling `CreateFileW`.
-pub(crate) fn create_file(path: &[u16], quality: Quality) -> Result<Pipe, Code> {
+/// Opens a pipe that somebody has made. With `tracking` the server knows nothing of the client until
+/// it reads something, and then the one who wrote that; otherwise it knows the one who opens the pipe.
+/// This corresponds to calling `CreateFileW`.
+pub(crate) fn create_file(path: &[u16], quality: Quality, tracking: bool) -> Result<Pipe, Code> {
     debug_assert_eq!(path.last(), Some(&0));
+    let mode = match tracking {
+        true => SECURITY_CONTEXT_TRACKING,
+        false => 0,
+    };
     // SAFETY: the path ends with a NUL and is borrowed; there are neither attributes, so the handle
     // isn't inheritable, nor a template.
     let handle = unsafe {
@@ -476,13 +482,13 @@ pub(crate) fn create_file(path: &[u16], quality: Quality) -> Result<Pipe, Code> 
             0,
             ptr::null(),
             OPEN_EXISTING,
-            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | quality as u32,
+            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | quality as u32 | mode,
             ptr::null_mut(),
         )
     };
     let code = Code::last();
     trace!(
-        "CreateFileW({}, {quality:?}) = {handle:?}",
+        "CreateFileW({}, {quality:?}, tracking: {tracking}) = {handle:?}",
         super::Wide(path)
     );
     // SAFETY: the call returns a handle that nobody else has, or INVALID_HANDLE_VALUE.

@@ -6,12 +6,12 @@ use std::ptr;
 
 use windows_sys::Win32::Foundation::{DUPLICATE_SAME_ACCESS, DuplicateHandle, HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1,
-    SE_KERNEL_OBJECT,
+    ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
 };
 use windows_sys::Win32::Security::Cryptography::ProcessPrng;
 use windows_sys::Win32::Security::{
-    GetLengthSid, GetTokenInformation, LookupAccountSidW, OWNER_SECURITY_INFORMATION,
+    CheckTokenMembership, GetKernelObjectSecurity, GetLengthSid, GetTokenInformation,
+    LABEL_SECURITY_INFORMATION, LookupAccountSidW, OWNER_SECURITY_INFORMATION,
     PSECURITY_DESCRIPTOR, PSID, RevertToSelf, TOKEN_ELEVATION, TOKEN_GROUPS, TOKEN_IMPERSONATE,
     TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER, TokenElevation, TokenIntegrityLevel,
     TokenLogonSid, TokenUser,
@@ -20,6 +20,11 @@ use windows_sys::Win32::System::Pipes::ImpersonateNamedPipeClient;
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, GetCurrentThread, OpenProcess, OpenProcessToken, OpenThreadToken,
     PROCESS_DUP_HANDLE, PROCESS_QUERY_LIMITED_INFORMATION, SetThreadToken,
+};
+
+#[cfg(test)]
+use windows_sys::Win32::Security::{
+    GetSecurityDescriptorLength, ImpersonateSelf, SecurityImpersonation,
 };
 
 use super::error::Code;
@@ -62,6 +67,16 @@ impl Descriptor {
     pub(crate) fn as_ptr(&self) -> *const core::ffi::c_void {
         self.0
     }
+
+    /// The descriptor in self-relative form.
+    #[cfg(test)]
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        // SAFETY: the descriptor is valid and in that form, as the conversion makes it.
+        unsafe {
+            let len = GetSecurityDescriptorLength(self.0) as usize;
+            std::slice::from_raw_parts(self.0.cast::<u8>(), len).to_vec()
+        }
+    }
 }
 
 impl Drop for Descriptor {
@@ -80,9 +95,14 @@ impl Token {
     pub(crate) fn current() -> io::Result<Token> {
         match Token::of_thread(TOKEN_QUERY)? {
             Some(token) => Ok(token),
-            // SAFETY: the pseudo-handle of this process is always valid.
-            None => unsafe { Token::of_process_handle(GetCurrentProcess()) },
+            None => Token::of_this_process(),
         }
+    }
+
+    /// The process's own token, whomever the thread acts as.
+    pub(crate) fn of_this_process() -> io::Result<Token> {
+        // SAFETY: the pseudo-handle of this process is always valid.
+        unsafe { Token::of_process_handle(GetCurrentProcess()) }
     }
 
     /// The token of the process that has this number now.
@@ -106,6 +126,12 @@ impl Token {
             // SAFETY: the call has just made the handle, and nobody else has it.
             _ => Ok(Some(Token(unsafe { OwnedHandle::from_raw_handle(token) }))),
         }
+    }
+
+    /// Whether this thread impersonates somebody.
+    #[cfg(test)]
+    pub(crate) fn is_of_thread() -> io::Result<bool> {
+        Ok(Token::of_thread(TOKEN_QUERY)?.is_some())
     }
 
     /// This corresponds to calling `OpenProcessToken`.
@@ -204,37 +230,50 @@ unsafe fn sid_bytes(sid: PSID) -> Vec<u8> {
     }
 }
 
-/// The owner of a pipe, in binary form. This corresponds to calling `GetSecurityInfo`.
-pub(crate) fn owner(pipe: BorrowedHandle<'_>) -> io::Result<Vec<u8>> {
+/// A pipe's owner and integrity label, as a descriptor in self-relative form. This corresponds to
+/// calling `GetKernelObjectSecurity`.
+pub(crate) fn origin(pipe: BorrowedHandle<'_>) -> io::Result<Vec<u8>> {
     let handle = pipe.as_raw_handle();
-    let mut owner: PSID = ptr::null_mut();
-    let mut descriptor = ptr::null_mut();
-    // SAFETY: the handle is borrowed, and both are places for pointers.
-    let code = unsafe {
-        GetSecurityInfo(
-            handle,
-            SE_KERNEL_OBJECT,
-            OWNER_SECURITY_INFORMATION,
-            &mut owner,
-            ptr::null_mut(),
-            ptr::null_mut(),
-            ptr::null_mut(),
-            &mut descriptor,
-        )
+    let what = OWNER_SECURITY_INFORMATION | LABEL_SECURITY_INFORMATION;
+    // An identifier and a list of one entry: less than 200 bytes. Numbers, as it has to be aligned.
+    let mut descriptor = [0_u32; 256];
+    let mut len = 0;
+    // SAFETY: the handle is borrowed, and there is room for as many bytes as is said.
+    let ok = unsafe {
+        let (at, room) = (
+            descriptor.as_mut_ptr().cast(),
+            size_of_val(&descriptor) as u32,
+        );
+        GetKernelObjectSecurity(handle, what, at, room, &mut len)
     };
-    trace!("GetSecurityInfo({handle:?}) = {code}");
-    if code != 0 {
-        return Err(io::Error::from_raw_os_error(code as i32));
+    let code = Code::last();
+    trace!("GetKernelObjectSecurity({handle:?}) = {ok}, {len} bytes");
+    if ok == 0 {
+        return Err(code.into());
     }
-    let _freed = Descriptor(descriptor);
-    if owner.is_null() {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the pipe has no owner",
-        ));
+    Ok(descriptor
+        .iter()
+        .flat_map(|part| part.to_ne_bytes())
+        .collect())
+}
+
+/// Whether what this thread acts with has this identifier, and not only to be denied something. This
+/// corresponds to calling `CheckTokenMembership`.
+pub(crate) fn is_member(sid: &[u8]) -> io::Result<bool> {
+    let mut is_member = 0;
+    // SAFETY: no token means the thread's or the process's; the identifier is a valid one, which the
+    // call only reads.
+    let ok = unsafe {
+        let sid = sid.as_ptr().cast_mut().cast();
+        CheckTokenMembership(ptr::null_mut(), sid, &mut is_member)
+    };
+    let code = Code::last();
+    trace!("CheckTokenMembership() = {ok}, {is_member}");
+    if ok == 0 {
+        Err(code.into())
+    } else {
+        Ok(is_member != 0)
     }
-    // SAFETY: `owner` is in the descriptor, which lives until the end of this function.
-    Ok(unsafe { sid_bytes(owner) })
 }
 
 /// The name of an account, `DOMAIN\NAME`. This corresponds to calling `LookupAccountSidW`.
@@ -313,6 +352,41 @@ impl Drop for Impersonated {
     }
 }
 
+/// This thread's acting as its process, and nobody else, until it's dropped.
+pub(crate) struct AsProcess {
+    /// Whom it acted as before.
+    before: Token,
+}
+
+impl AsProcess {
+    /// `None` if this thread impersonates nobody. This corresponds to calling `RevertToSelf`.
+    pub(crate) fn revert() -> io::Result<Option<AsProcess>> {
+        let Some(before) = Token::of_thread(TOKEN_IMPERSONATE)? else {
+            return Ok(None);
+        };
+        // SAFETY: concerns this thread only.
+        let ok = unsafe { RevertToSelf() };
+        let code = Code::last();
+        // From here on there is something to restore, also when the logger unwinds.
+        let as_process = (ok != 0).then(|| AsProcess { before });
+        trace!("RevertToSelf() = {ok}");
+        as_process.map(Some).ok_or_else(|| code.into())
+    }
+}
+
+/// This corresponds to calling `SetThreadToken`. A thread that can't get back to whom it acted as
+/// would go on with rights it mustn't have, so then the process ends.
+impl Drop for AsProcess {
+    fn drop(&mut self) {
+        // SAFETY: null is this thread, and the token is open.
+        let ok = unsafe { SetThreadToken(ptr::null(), self.before.0.as_raw_handle()) };
+        if ok == 0 {
+            std::process::abort();
+        }
+        trace!("SetThreadToken() = {ok}");
+    }
+}
+
 /// Opens the process that has this number now. This corresponds to calling `OpenProcess`.
 fn open_process(id: u32, access: u32) -> Result<OwnedHandle, Code> {
     // SAFETY: takes numbers; the handle isn't inheritable.
@@ -383,6 +457,21 @@ impl Process {
     }
 }
 
+/// Lets this thread act as its own process does, but by a token of its own.
+#[cfg(test)]
+pub(crate) fn impersonate_self() {
+    // SAFETY: takes a number.
+    let ok = unsafe { ImpersonateSelf(SecurityImpersonation) };
+    assert_ne!(ok, 0, "{}", io::Error::last_os_error());
+}
+
+/// Ends that.
+#[cfg(test)]
+pub(crate) fn revert_to_self() {
+    // SAFETY: concerns this thread only.
+    assert_ne!(unsafe { RevertToSelf() }, 0);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -396,6 +485,24 @@ mod tests {
         assert!(Token::of_thread(TOKEN_QUERY).unwrap().is_none());
         let process = Token::of_process(std::process::id()).unwrap();
         assert_eq!(process.user().unwrap(), token.user().unwrap());
+    }
+
+    #[test]
+    fn a_thread_acts_as_its_process_for_a_while() {
+        assert!(AsProcess::revert().unwrap().is_none());
+        impersonate_self();
+        assert!(Token::is_of_thread().unwrap());
+        let as_process = AsProcess::revert().unwrap().unwrap();
+        assert!(!Token::is_of_thread().unwrap());
+        drop(as_process);
+        assert!(Token::is_of_thread().unwrap());
+        revert_to_self();
+    }
+
+    #[test]
+    fn everybody_is_a_member_of_everyone_and_nobody_of_a_stranger() {
+        assert!(is_member(&[1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]).unwrap());
+        assert!(!is_member(&[1, 1, 0, 0, 0, 0, 0, 5, 77, 0, 0, 0]).unwrap());
     }
 
     #[test]

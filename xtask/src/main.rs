@@ -28,7 +28,7 @@ Usage: cargo xtask COMMAND
                 for example: --quick, --count, --case ping, --json, --plot FILE.svg
   lint          rustfmt, clippy, docs, the other Windows targets, and the rules of the house
 
-What is missing (on Linux Wine, MinGW, the Rust target) is set up first.
+What is missing (on Linux Wine, MinGW, the Rust target, Samba's access check) is set up first.
 WINE names another program to run Windows programs with, such as WINE=/opt/wine/bin/wine.
 ";
 
@@ -89,6 +89,9 @@ fn test(args: &[&str]) -> Result<()> {
     let windows = Platform::set_up()?;
     let mut skipped = 0;
     if cfg!(not(windows)) {
+        if args.is_empty() {
+            setup::install_samba();
+        }
         skipped += count_skipped(cargo("test").args(PACKAGES).args(args))?;
     }
     let package = if cfg!(windows) {

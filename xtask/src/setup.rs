@@ -190,13 +190,34 @@ fn install_packages(wanted: &[Program]) -> Result<()> {
     say(&format!(
         "installing {packages_named} with apt-get: some 200 MB, a minute or two"
     ));
-    run(apt_get("update").arg("-q"))
-        .and_then(|()| {
-            run(apt_get("install")
-                .args(["-q", "-y", "--no-install-recommends"])
-                .args(&packages))
-        })
+    install_with(apt_get, &packages)
         .map_err(|e| format!("{e}; please install {by_hand} by hand, then try again"))
+}
+
+/// Installs Samba's access check, which one test asks. That test says that it's skipped where this
+/// can't be had, so nothing fails here.
+pub fn install_samba() {
+    let mut asks = Command::new("/usr/bin/python3");
+    asks.args(["-c", "import samba.security"]);
+    if cfg!(windows) || succeeds(asks.stdin(Stdio::null()).stderr(Stdio::null())) {
+        return;
+    }
+    let installed = match apt_get() {
+        None => Err("that takes apt-get, and root or a sudo without password".into()),
+        Some(apt_get) => {
+            say("installing python3-samba with apt-get: some 10 MB, half a minute");
+            install_with(apt_get, &["python3-samba"])
+        }
+    };
+    if let Err(reason) = installed {
+        say(&format!("python3-samba can't be installed here: {reason}"));
+    }
+}
+
+fn install_with(apt_get: impl Fn(&str) -> Command, packages: &[&str]) -> Result<()> {
+    let install = ["-q", "-y", "--no-install-recommends"];
+    run(apt_get("update").arg("-q"))?;
+    run(apt_get("install").args(install).args(packages))
 }
 
 /// A function that makes an `apt-get` command with the rights to install, if we can have them here.

@@ -1,0 +1,254 @@
+//! The table of SECURITY.md that says who may do what by each `Access`: made, and kept true, by
+//! another implementation's access check, which knows nothing of this crate but its descriptors.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use super::*;
+
+const BEGIN: &str =
+    "<!-- made by a test in src/access/table.rs: WINPIPE_BLESS=1 cargo test who_may -->\n";
+const END: &str = "<!-- end -->\n";
+
+/// The server's user, and a user and a group who aren't.
+const USER: &str = "S-1-5-21-1-2-3-1001";
+const OTHER: &str = "S-1-5-21-1-2-3-1002";
+
+/// One principal's rights by one access, and what the cell of the table says.
+struct Cell {
+    access: String,
+    principal: String,
+    letters: String,
+}
+
+impl Cell {
+    fn may(&self, what: char) -> bool {
+        self.letters.contains(what)
+    }
+
+    fn text(&self) -> String {
+        let words = [
+            ('c', "connect"),
+            ('p', "open"),
+            ('i', "instances"),
+            ('x', "deaf instances"),
+            ('d', "rights"),
+            ('o', "own"),
+        ];
+        let said = words.iter().filter(|(letter, _)| self.may(*letter));
+        let said: Vec<&str> = said.map(|(_, word)| *word).collect();
+        if said.is_empty() {
+            "–".into()
+        } else {
+            said.join(", ")
+        }
+    }
+}
+
+#[test]
+fn who_may_do_what_is_as_security_md_says() {
+    let Some(python) = python_with_samba() else {
+        // Past the capture of output, as all that is skipped.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED who_may_do_what_is_as_security_md_says: there is no python3-samba here"
+        );
+        return;
+    };
+    let mut tables = String::from(BEGIN);
+    for (server, is_elevated) in [("an ordinary server", false), ("an elevated server", true)] {
+        let rows = check(python, is_elevated);
+        judge(&rows, is_elevated);
+        tables += &format!("\n| the pipe of {server} |");
+        rows[0]
+            .iter()
+            .for_each(|cell| tables += &format!(" {} |", cell.principal));
+        tables += &format!("\n|{}\n", "---|".repeat(rows[0].len() + 1));
+        for row in &rows {
+            tables += &format!("| `{}` |", row[0].access);
+            row.iter()
+                .for_each(|cell| tables += &format!(" {} |", cell.text()));
+            tables += "\n";
+        }
+    }
+    tables += "\n";
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("SECURITY.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text
+        .split_once(BEGIN)
+        .expect("SECURITY.md has a place for it");
+    let (_, after) = rest.split_once(END).expect("and an end to that place");
+    let expected = format!("{before}{tables}{END}{after}");
+    if env::var_os("WINPIPE_BLESS").is_some() {
+        fs::write(&path, expected).unwrap();
+    } else {
+        assert!(
+            text == expected,
+            "SECURITY.md is out of date: look at what WINPIPE_BLESS=1 makes of it\n{tables}"
+        );
+    }
+}
+
+/// What must hold whatever the table says.
+fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
+    for cell in rows.iter().flatten() {
+        let Cell {
+            access, principal, ..
+        } = cell;
+        let place = format!("{access} and {principal}: {}", cell.text());
+        let is_self = principal.starts_with("self");
+        let is_administrator =
+            ["self, elevated", "administrator", "system"].contains(&&**principal);
+        // Who may not connect may not take an instance by opening the pipe for less, either.
+        assert!(!cell.may('p'), "{place}");
+        // Nobody may change the rights, and only privileges go around that.
+        assert!(!cell.may('d'), "{place}");
+        assert_eq!(cell.may('o'), is_administrator, "{place}");
+        // Who may pose as the server is the server's user, or administrators.
+        let poses = cell.may('i') || cell.may('x');
+        assert!(
+            !poses
+                || if is_elevated {
+                    is_administrator
+                } else {
+                    is_self
+                },
+            "{place}"
+        );
+        if principal == "self, low integrity" {
+            let is_let_in = access.contains("LowIntegrity") || access.contains("AppContainers");
+            assert_eq!(cell.may('c'), is_let_in, "{place}");
+        }
+        // The server itself needs all of it.
+        if *principal
+            == if is_elevated {
+                "self, elevated"
+            } else {
+                "self"
+            }
+        {
+            assert!(cell.may('c') && cell.may('i'), "{place}");
+        }
+        if access.contains("NeverRemote") && principal == "self, over the network" {
+            assert!(cell.letters.is_empty(), "{place}");
+        }
+        if access == "LogonSession" && principal == "self, other session" {
+            assert!(!cell.may('c') && !cell.may('i'), "{place}");
+        }
+    }
+}
+
+/// Asks for every access and every principal.
+fn check(python: &str, is_elevated: bool) -> Vec<Vec<Cell>> {
+    let user: Sid = USER.parse().unwrap();
+    let maker = Maker {
+        user,
+        integrity: if is_elevated {
+            Integrity::HIGH
+        } else {
+            Integrity::MEDIUM
+        },
+        logon: &|| "S-1-5-5-0-77".parse(),
+        process: None,
+        creator: if is_elevated {
+            Sid::ADMINISTRATORS
+        } else {
+            user
+        },
+    };
+    let accesses = every_access();
+    let mut input = String::new();
+    for (_, access) in &accesses {
+        input += &access.sddl(&maker).unwrap();
+        input += "\n";
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/access_check.py");
+    let mut child = Command::new(python)
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "the script failed");
+    let output = String::from_utf8(output.stdout).unwrap();
+    let mut lines = output.lines().map(|line| line.split('\t'));
+    let principals = lines.next().unwrap();
+    let rows: Vec<Vec<Cell>> = lines
+        .zip(&accesses)
+        .map(|(cells, (name, _))| {
+            let cells = principals.clone().zip(cells);
+            cells
+                .map(|(principal, letters)| Cell {
+                    access: name.clone(),
+                    principal: principal.into(),
+                    letters: letters.into(),
+                })
+                .collect()
+        })
+        .collect();
+    assert_eq!(rows.len(), accesses.len());
+    assert!(
+        rows.iter()
+            .all(|row| row.len() == principals.clone().count())
+    );
+    rows
+}
+
+/// Each kind of access, and what is made of several, with the name that the table has for it.
+fn every_access() -> Vec<(String, Access)> {
+    let other = || Access::Sid(OTHER.parse().unwrap());
+    let one = [
+        Access::CurrentUser,
+        Access::LogonSession,
+        Access::Authenticated,
+        Access::Everyone,
+        other(),
+        Access::LowIntegrity,
+        Access::AppContainers,
+        Access::NeverRemote,
+    ];
+    let several = [
+        Access::LogonSession.and(Access::NeverRemote),
+        Access::LogonSession.and(Access::LowIntegrity),
+        Access::Everyone.and(Access::LowIntegrity),
+        Access::Everyone.and(Access::NeverRemote),
+    ];
+    let all = one.into_iter().chain(several);
+    all.map(|access| {
+        // A new kind of access doesn't compile until it has a row.
+        let name = |access: &Access| match access {
+            Access::Sid(_) => "Sid(another user)".into(),
+            Access::CurrentUser
+            | Access::LogonSession
+            | Access::Authenticated
+            | Access::Everyone
+            | Access::LowIntegrity
+            | Access::AppContainers
+            | Access::NeverRemote => format!("{access:?}"),
+            Access::Sddl(_) | Access::AllOf(_) => unreachable!("these have no row of their own"),
+        };
+        let names: Vec<String> = access.parts().iter().map(name).collect();
+        (names.join(".and(") + &")".repeat(names.len() - 1), access)
+    })
+    .collect()
+}
+
+/// The Python that has Samba's modules, which are the system's packages.
+fn python_with_samba() -> Option<&'static str> {
+    ["/usr/bin/python3", "python3"].into_iter().find(|python| {
+        let mut command = Command::new(python);
+        command.args(["-c", "import samba.security"]);
+        command.stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
+}
