@@ -32,12 +32,12 @@ use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::WinStream;
-use crate::stream::Received;
+use crate::protocol::exchange::{Message, Received, Step};
+use crate::stream::WinStream;
 use crate::sys::error::{Code, Doing};
-use crate::sys::overlapped::{Call, Stop};
 use crate::sys::record;
 use crate::sys::security::{self, Process};
+use crate::wait::{Call, Stop};
 
 /// The offers that threads of this process are making now, by their identifiers.
 static OFFERS: Mutex<Vec<(u128, Arc<OwnedHandle>)>> = Mutex::new(Vec::new());
@@ -404,115 +404,6 @@ impl Drop for Offer<'_> {
             let withdrawn = Message::new(Step::Withdrawn, self.id).to_bytes();
             if !self.stream.write_at_once(&withdrawn) {
                 self.stream.give_up(io::ErrorKind::BrokenPipe.into());
-            }
-        }
-    }
-}
-
-/// What a message says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
-    /// The sender offers a handle.
-    Offered = 1,
-    /// The receiver has duplicated it.
-    Taken,
-    /// The receiver couldn't; the sender sends it back when it has read that.
-    Refused,
-    /// The sender confirms what was taken.
-    Given,
-    /// The sender has stopped waiting for the answer.
-    Withdrawn,
-}
-
-impl Step {
-    const ALL: [Step; 5] = [
-        Step::Offered,
-        Step::Taken,
-        Step::Refused,
-        Step::Given,
-        Step::Withdrawn,
-    ];
-
-    fn from_byte(byte: u8) -> Option<Step> {
-        Step::ALL.into_iter().find(|&step| step as u8 == byte)
-    }
-}
-
-/// What two processes say to each other about a handle.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Message {
-    step: Step,
-    /// Which offer this is about.
-    id: u128,
-    /// The process that offers, and its number for the handle; 0 in other messages.
-    process: u32,
-    number: u64,
-}
-
-impl Message {
-    const MARK: &[u8; 7] = b"handoff";
-    /// The mark, the step, the identifier, the process and the number, little-endian.
-    const LEN: usize = 7 + 1 + 16 + 4 + 8;
-
-    fn new(step: Step, id: u128) -> Message {
-        Message {
-            step,
-            id,
-            process: 0,
-            number: 0,
-        }
-    }
-
-    fn to_bytes(self) -> [u8; Message::LEN] {
-        let mut bytes = [0; Message::LEN];
-        bytes[..7].copy_from_slice(Message::MARK);
-        bytes[7] = self.step as u8;
-        bytes[8..24].copy_from_slice(&self.id.to_le_bytes());
-        bytes[24..28].copy_from_slice(&self.process.to_le_bytes());
-        bytes[28..].copy_from_slice(&self.number.to_le_bytes());
-        bytes
-    }
-
-    /// Whether these bytes are the beginning of a message, so that it's worth waiting for the rest.
-    fn can_begin_with(bytes: &[u8]) -> bool {
-        let mark = &bytes[..bytes.len().min(7)];
-        let step = bytes.get(7).copied();
-        Message::MARK.starts_with(mark) && step.is_none_or(|step| Step::from_byte(step).is_some())
-    }
-
-    fn from_bytes(bytes: &[u8; Message::LEN]) -> Option<Message> {
-        if !Message::can_begin_with(bytes) {
-            return None;
-        }
-        Some(Message {
-            step: Step::from_byte(bytes[7])?,
-            id: u128::from_le_bytes(bytes[8..24].try_into().ok()?),
-            process: u32::from_le_bytes(bytes[24..28].try_into().ok()?),
-            number: u64::from_le_bytes(bytes[28..].try_into().ok()?),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_message_survives_its_bytes_and_nothing_else_is_one() {
-        for step in Step::ALL {
-            let message = Message {
-                process: 0x1234_5678,
-                number: 0x1122_3344_5566_7788,
-                ..Message::new(step, u128::MAX / 3)
-            };
-            let bytes = message.to_bytes();
-            assert_eq!(Message::from_bytes(&bytes), Some(message));
-            assert!((0..=bytes.len()).all(|len| Message::can_begin_with(&bytes[..len])));
-            for at in 0..8 {
-                let mut other = bytes;
-                other[at] ^= 0x40;
-                assert_eq!(Message::from_bytes(&other), None);
-                assert!((at + 1..bytes.len()).all(|len| !Message::can_begin_with(&other[..len])));
             }
         }
     }

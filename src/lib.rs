@@ -61,6 +61,8 @@ mod access;
 mod account;
 mod addr;
 #[cfg(windows)]
+mod handle;
+#[cfg(windows)]
 mod handoff;
 mod input;
 pub mod ipc;
@@ -82,6 +84,8 @@ mod sid;
 #[cfg(windows)]
 mod stream;
 mod sys;
+#[cfg(windows)]
+mod wait;
 
 /// The examples of the README run as tests.
 #[cfg(all(doctest, windows))]

@@ -7,15 +7,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::account;
-use crate::options::Sizes;
+use crate::addr::WinPipeSocketAddr;
+use crate::options::{ListenOptions, Sizes};
 use crate::protocol::backlog::Backlog;
-use crate::stream::Facts;
+use crate::protocol::facts::Facts;
+use crate::stream::WinStream;
 use crate::sys::error::{Code, Doing};
-use crate::sys::overlapped::{Call, Control, Stop};
 use crate::sys::pipe::{self, Instance, Pipe};
 use crate::sys::record;
 use crate::sys::security::{AsProcess, Descriptor};
-use crate::{ListenOptions, WinPipeSocketAddr, WinStream};
+use crate::wait::{Call, Control, Stop};
 
 /// A named pipe that clients connect to: `UnixListener` for Windows.
 ///
@@ -248,7 +249,11 @@ impl WinListener {
                 .map_err(Code::explain_limit)?;
             break accepted.ok_or_else(aborted)?.pipe;
         };
-        let facts = Facts::of_server(shared.making.sizes.outbound, shared.making.by_message);
+        let facts = Facts::new(
+            shared.making.sizes.outbound as usize,
+            shared.making.by_message,
+            true,
+        );
         let peer = WinPipeSocketAddr::UNNAMED;
         Ok((
             WinStream::new(pipe, shared.addr.clone(), peer.clone(), facts),
@@ -507,7 +512,7 @@ fn wait_for_client(instance: &Pipe, call: &mut Call<'_>) -> Result<(), Stop> {
         return Ok(());
     }
     call.may_wait()?;
-    instance.connect_named_pipe(call)
+    call.run(|attend| instance.connect_named_pipe(attend))
 }
 
 /// Locks, even where a panic has left the lock poisoned: nothing under these locks is ever half done.

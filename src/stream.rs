@@ -1,33 +1,32 @@
 //! `WinStream`: one end of a connection.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::os::windows::io::{
-    AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle, RawHandle,
-};
+use std::ops::Range;
+use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use crate::access::{Impersonation, Server};
 use crate::account;
+use crate::addr::WinPipeSocketAddr;
+use crate::options::ConnectOptions;
 use crate::protocol::dialing::{Answer, Dialing, Step};
+use crate::protocol::end::{Then, WritingHalf};
+use crate::protocol::exchange::Handoff;
+use crate::protocol::facts::{Facts, Found};
+use crate::protocol::sending::Sending;
+use crate::protocol::vectored;
 use crate::sys::error::{self, Code, Doing};
-use crate::sys::overlapped::{Call, Control, Issued, Stop, Transferred, milliseconds};
+use crate::sys::operation::{Attend, Transferred};
 use crate::sys::pipe::{self, Instance, LocalInformation, Pipe, Quality};
 use crate::sys::record;
-use crate::{ConnectOptions, Impersonation, Server, WinPipeSocketAddr};
+use crate::wait::{Call, Control, Stop, milliseconds};
 
 /// The bytes that the kernel queues in each direction of a pair before a write waits.
 const QUOTA: u32 = 64 << 10;
-
-/// The most that one write hands to the kernel, which copies it, however large the quota.
-const LONGEST_CHUNK: usize = 1 << 20;
-
-/// A refused nonblocking write tries half of it, down to this.
-const SHORTEST_PART: usize = 4 << 10;
 
 /// One end of a connection over a named pipe: `UnixStream` for Windows.
 ///
@@ -76,27 +75,11 @@ struct Shared {
     /// Shared by reads while they are issued; a peek that is about to wait is alone.
     issuing: RwLock<()>,
     writing: Control,
-    writers: Writers,
-    /// Whether the mark of the end has been sent. The lock keeps it from being sent twice.
-    end_sent: Mutex<bool>,
+    writing_half: WritingHalf,
     facts: OnceLock<Facts>,
     local: WinPipeSocketAddr,
     peer: WinPipeSocketAddr,
-    handoff: Handoff,
-}
-
-/// What there is to know of a pipe before it's read or written.
-#[derive(Clone, Copy)]
-pub(crate) struct Facts {
-    /// The most that is written at once: no more than the pipe's quota. A pending write of that
-    /// size or less has delivered nothing yet, so one that is cancelled can be told as such.
-    chunk: usize,
-    /// Whether the pipe keeps messages apart, so that an empty one can mean the end.
-    has_messages: bool,
-    /// Whether reads of this end stop where messages do.
-    reads_by_message: bool,
-    /// Whether this is the server's end.
-    is_server: bool,
+    handoff: Handoff<OwnedHandle>,
 }
 
 impl WinStream {
@@ -267,10 +250,7 @@ impl WinStream {
                 pipe,
                 local,
                 peer,
-                Facts {
-                    is_server,
-                    ..Facts::of_server(QUOTA, true)
-                },
+                Facts::new(QUOTA as usize, true, is_server),
             )
         };
         Ok((stream(server, true), stream(client, false)))
@@ -511,10 +491,10 @@ impl WinStream {
         }
         self.shared.writing.end();
         // Where writes are under way, the last of them sends the end: no byte may come after it.
-        match self.shared.writers.close() {
+        match self.shared.writing_half.close() {
             _ if !facts.has_messages => Err(cannot_half_close()),
-            Last::Yes => self.send_end(),
-            Last::No => Ok(()),
+            Then::Mark => self.mark_end(),
+            Then::Nothing => Ok(()),
         }
     }
 
@@ -598,11 +578,13 @@ impl WinStream {
                     .write()
                     .unwrap_or_else(PoisonError::into_inner),
             );
-            let waited = self.pipe.read_nothing(&mut call, |issued| {
-                // By byte, data looks like the mark, too: there other reads wait until it's known.
-                if issued == Issued::Pending && facts.reads_by_message == facts.has_messages {
-                    alone = None;
-                }
+            let waited = call.run(|attend| {
+                self.pipe.read_file(&mut [], &mut |operation| {
+                    if operation.is_pending() && facts.waits_beside_others() {
+                        alone = None;
+                    }
+                    attend(operation);
+                })
             });
             let read = match waited {
                 Ok(read) => read,
@@ -614,7 +596,7 @@ impl WinStream {
                     return Ok(count);
                 }
             }
-            if facts.has_messages && !read.more {
+            if facts.found(read.more) == Found::End {
                 return Ok(self.end_of_data());
             }
         }
@@ -687,13 +669,16 @@ impl WinStream {
     }
 
     /// Makes a stream of a handle that nothing is known of yet.
-    fn adopt(pipe: Pipe, local: WinPipeSocketAddr, peer: WinPipeSocketAddr) -> WinStream {
+    pub(crate) fn adopt(
+        pipe: Pipe,
+        local: WinPipeSocketAddr,
+        peer: WinPipeSocketAddr,
+    ) -> WinStream {
         let shared = Shared {
             reading: Control::new(),
             issuing: RwLock::new(()),
             writing: Control::new(),
-            writers: Writers::new(),
-            end_sent: Mutex::new(false),
+            writing_half: WritingHalf::new(),
             facts: OnceLock::new(),
             local,
             peer,
@@ -716,7 +701,7 @@ impl WinStream {
             Err(code) => return Err(code.explain_handle()),
         }
         let mut facts = match self.pipe.local_information() {
-            Ok(information) => Facts::of(&information),
+            Ok(information) => facts_of(&information),
             Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
             Err(code) => return Err(code.explain_handle()),
         };
@@ -743,7 +728,7 @@ impl WinStream {
     }
 
     /// How far the stream is in handing over handles.
-    pub(crate) fn handoff(&self) -> &Handoff {
+    pub(crate) fn handoff(&self) -> &Handoff<OwnedHandle> {
         &self.shared.handoff
     }
 
@@ -754,24 +739,24 @@ impl WinStream {
 
     /// Reads as part of `call`.
     pub(crate) fn read_under(&self, buf: &mut [u8], call: &mut Call<'_>) -> io::Result<usize> {
-        self.read_part(call, |call| self.pipe.read_file(buf, call, self.issuing()))
+        self.read_part(call, |attend| self.pipe.read_file(buf, attend))
     }
 
     /// Queues a message if that is possible without waiting, whatever the settings. Returns whether it
     /// was.
     pub(crate) fn write_at_once(&self, message: &[u8]) -> bool {
-        let Some(_turn) = self.shared.writers.enter(self) else {
+        let Some(_turn) = Turn::take(self) else {
             return false;
         };
         let at_once = Control::new();
         Control::set_nonblocking([&at_once], true);
-        let written = self.pipe.write_file(message, &mut Call::new(&at_once));
+        let written = Call::new(&at_once).run(|attend| self.pipe.write_file(message, attend));
         written.is_ok_and(|written| written.count == message.len())
     }
 
     fn read_with(
         &self,
-        read: impl FnOnce(&mut Call<'_>) -> Result<Transferred, Stop>,
+        read: impl FnOnce(Attend<'_>) -> Result<Transferred, Code>,
     ) -> io::Result<usize> {
         self.shared.handoff.check_read()?;
         let _records = record::hold();
@@ -781,13 +766,20 @@ impl WinStream {
     fn read_part(
         &self,
         call: &mut Call<'_>,
-        read: impl FnOnce(&mut Call<'_>) -> Result<Transferred, Stop>,
+        read: impl FnOnce(Attend<'_>) -> Result<Transferred, Code>,
     ) -> io::Result<usize> {
         self.facts()?;
         if self.shared.reading.is_ended() {
             return Ok(0);
         }
-        match read(call) {
+        let mut issuing = Some(self.issuing());
+        let read = call.run(|attend| {
+            read(&mut |operation| {
+                issuing = None;
+                attend(operation);
+            })
+        });
+        match read {
             // The peer's mark of the end.
             Ok(Transferred { count: 0, .. }) => Ok(self.end_of_data()),
             Ok(read) => Ok(read.count),
@@ -830,73 +822,46 @@ impl WinStream {
         0
     }
 
-    /// Writes with `write`, which is given how many bytes it may send at most, until that sent
-    /// `total` bytes or can't go on.
+    /// Writes `total` bytes with `write`, which is given the range of those that may go next.
     fn write_with(
         &self,
         total: usize,
-        mut write: impl FnMut(usize, usize, &mut Call<'_>) -> Result<Transferred, Stop>,
+        mut write: impl FnMut(Range<usize>, Attend<'_>) -> Result<Transferred, Code>,
     ) -> io::Result<usize> {
         let _records = record::hold();
         let facts = self.facts()?;
-        let Some(_turn) = self.shared.writers.enter(self) else {
+        let Some(_turn) = Turn::take(self) else {
             return Err(stopped(Stop::Ended));
         };
         let mut call = Call::new(&self.shared.writing);
-        let mut longest = facts.chunk;
-        let mut done = 0;
-        let mut is_part = false;
-        while done < total {
+        let mut sending = Sending::new(total, facts.chunk);
+        let mut obstacle = Stop::WouldBlock;
+        while let Some(range) = sending.next() {
             let written = match self.shared.writing.is_ended() {
                 true => Err(Stop::Ended),
-                false => write(done, longest, &mut call),
+                false => call.run(|attend| write(range, attend)),
             };
             match written {
-                // A pipe that somebody has set not to wait takes nothing of what doesn't fit.
-                Ok(Transferred { count: 0, .. }) if done == 0 => {
-                    return Err(stopped(Stop::WouldBlock));
+                Ok(written) => sending.sent(written.count),
+                Err(Stop::WouldBlock) => sending.refused(),
+                Err(stop) => {
+                    obstacle = stop;
+                    sending.stop();
                 }
-                Ok(Transferred { count: 0, .. }) => break,
-                Ok(written) => {
-                    done += written.count;
-                    // What comes next would be a message of its own, and another call's bytes might
-                    // come between.
-                    if is_part {
-                        break;
-                    }
-                }
-                // Some of it may fit.
-                Err(Stop::WouldBlock) if longest.min(total - done) > SHORTEST_PART => {
-                    longest = longest.min(total - done) / 2;
-                    is_part = true;
-                }
-                // What has been passed on counts. The next call meets the same obstacle.
-                Err(_) if done > 0 => break,
-                Err(stop) => return Err(stopped(stop)),
             }
         }
-        Ok(done)
+        sending.report().ok_or_else(|| stopped(obstacle))
     }
 
     /// Sends the mark of the end, unless it has been sent. It's queued even where the pipe is full.
-    fn send_end(&self) -> io::Result<()> {
-        let mut sent = self
-            .shared
-            .end_sent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if !*sent {
-            // Not under the control of the writing half, which is shut down: that doesn't hold for
-            // its end.
-            let open = Control::new();
-            match self.pipe.write_file(&[], &mut Call::new(&open)) {
-                Err(Stop::Failed(code)) if !code.is_peer_gone() => {
-                    return Err(code.explain(Doing::Using));
-                }
-                _ => *sent = true,
-            }
-        }
-        Ok(())
+    fn mark_end(&self) -> io::Result<()> {
+        // Not under the control of the writing half, which is shut down: that doesn't hold for its end.
+        let open = Control::new();
+        let send = || Call::new(&open).run(|attend| self.pipe.write_file(&[], attend));
+        self.shared.writing_half.mark(|| match send() {
+            Err(Stop::Failed(code)) if !code.is_peer_gone() => Err(code.explain(Doing::Using)),
+            _ => Ok(()),
+        })
     }
 }
 
@@ -942,37 +907,6 @@ impl ConnectOptions {
     }
 }
 
-impl Facts {
-    /// Those of a client's end whose server has disconnected it, of which nothing more can be known.
-    const DISCONNECTED: Facts = Facts {
-        chunk: 1,
-        has_messages: true,
-        reads_by_message: true,
-        is_server: false,
-    };
-
-    /// Those of the server's end of a pipe that this crate made.
-    pub(crate) fn of_server(outbound: u32, has_messages: bool) -> Facts {
-        let chunk = (outbound as usize).min(LONGEST_CHUNK);
-        Facts {
-            chunk,
-            has_messages,
-            reads_by_message: has_messages,
-            is_server: true,
-        }
-    }
-
-    fn of(information: &LocalInformation) -> Facts {
-        Facts {
-            // One byte is never partly delivered, so it does where there is no quota at all.
-            chunk: information.write_quota.clamp(1, LONGEST_CHUNK),
-            has_messages: information.is_message_type,
-            reads_by_message: information.is_message_type,
-            is_server: information.is_server,
-        }
-    }
-}
-
 impl Read for WinStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         (&*self).read(buf)
@@ -1004,7 +938,7 @@ impl Read for &WinStream {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.read_with(|call| self.pipe.read_file(buf, call, self.issuing()))
+        self.read_with(|attend| self.pipe.read_file(buf, attend))
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
@@ -1012,7 +946,14 @@ impl Read for &WinStream {
         match (filled.next(), filled.next()) {
             (None, _) => Ok(0),
             (Some(only), None) => self.read(only),
-            _ => self.read_with(|call| self.pipe.read_scattered(bufs, call, self.issuing())),
+            _ => self.read_with(|attend| {
+                let mut read = Transferred::default();
+                vectored::scatter(bufs, |buf| {
+                    read = self.pipe.read_file(buf, attend)?;
+                    Ok(read.count)
+                })?;
+                Ok(read)
+            }),
         }
     }
 }
@@ -1056,9 +997,8 @@ impl Write for WinStream {
 /// is `Ok(0)`.
 impl Write for &WinStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_with(buf.len(), |done, longest, call| {
-            let rest = &buf[done..];
-            self.pipe.write_file(&rest[..rest.len().min(longest)], call)
+        self.write_with(buf.len(), |range, attend| {
+            self.pipe.write_file(&buf[range], attend)
         })
     }
 
@@ -1067,15 +1007,9 @@ impl Write for &WinStream {
         match (filled.next(), filled.next()) {
             (None, _) => self.write(&[]),
             (Some(only), None) => self.write(only),
-            _ => {
-                let total = bufs
-                    .iter()
-                    .map(|buf| buf.len())
-                    .fold(0, usize::saturating_add);
-                self.write_with(total, |done, longest, call| {
-                    self.pipe.write_gathered(bufs, done, longest, call)
-                })
-            }
+            _ => self.write_with(vectored::total(bufs), |range, attend| {
+                vectored::gather(bufs, range, |part| self.pipe.write_file(part, attend))
+            }),
         }
     }
 
@@ -1084,116 +1018,34 @@ impl Write for &WinStream {
     }
 }
 
-/// The calls that write, counted, so that the mark of the end comes after the bytes of them all.
-struct Writers(AtomicU32);
-
-/// Whether the one who asks was the last, and has to send the end.
-enum Last {
-    Yes,
-    No,
-}
-
-impl Writers {
-    const CLOSED: u32 = 1 << 31;
-
-    fn new() -> Writers {
-        Writers(AtomicU32::new(0))
-    }
-
-    /// Lets a call write, unless the writing half is shut down.
-    fn enter<'a>(&'a self, stream: &'a WinStream) -> Option<Turn<'a>> {
-        let one_more = |count| (count & Self::CLOSED == 0).then_some(count + 1);
-        let entered = self
-            .0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        entered.is_ok().then(|| Turn {
-            writers: self,
-            stream,
-        })
-    }
-
-    /// Lets no further call write.
-    fn close(&self) -> Last {
-        match self.0.fetch_or(Self::CLOSED, Ordering::AcqRel) & !Self::CLOSED {
-            0 => Last::Yes,
-            _ => Last::No,
-        }
-    }
-}
-
 /// One call that writes.
-struct Turn<'a> {
-    writers: &'a Writers,
-    stream: &'a WinStream,
+struct Turn<'a>(&'a WinStream);
+
+impl Turn<'_> {
+    /// Lets a call write, unless the writing half is shut down.
+    fn take(stream: &WinStream) -> Option<Turn<'_>> {
+        stream.shared.writing_half.enter().then(|| Turn(stream))
+    }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let before = self.writers.0.fetch_sub(1, Ordering::AcqRel);
-        if before == Writers::CLOSED + 1
-            && self.stream.facts().is_ok_and(|facts| facts.has_messages)
+        let WinStream { shared, .. } = self.0;
+        if shared.writing_half.leave() == Then::Mark
+            && self.0.facts().is_ok_and(|facts| facts.has_messages)
         {
             // `shutdown` has returned. Called again, it tries again.
-            let _ = self.stream.send_end();
+            let _ = self.0.mark_end();
         }
     }
 }
 
-/// How far a stream is in handing over handles, which the module `handoff` does.
-pub(crate) struct Handoff {
-    /// Beside the lock, so that a read needn't take it: whether messages of an exchange may come.
-    is_open: AtomicBool,
-    exchanges: Mutex<Exchanges>,
-}
-
-#[derive(Default)]
-pub(crate) struct Exchanges {
-    /// The offers of this end that the peer hasn't answered yet, the oldest first. All but the last
-    /// are withdrawn. A peer answers what it reads, and what it doesn't read fills the pipe, so there
-    /// are never many.
-    pub(crate) unanswered: VecDeque<u128>,
-    /// The peer's offer that was read and isn't concluded yet.
-    pub(crate) received: Option<Received>,
-}
-
-pub(crate) struct Received {
-    pub(crate) id: u128,
-    /// The handle, or why it couldn't be taken.
-    pub(crate) taken: io::Result<OwnedHandle>,
-    pub(crate) is_answered: bool,
-}
-
-impl Handoff {
-    fn new() -> Handoff {
-        Handoff {
-            is_open: AtomicBool::new(false),
-            exchanges: Mutex::default(),
-        }
-    }
-
-    /// Looks at the exchanges and changes them.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Exchanges) -> T) -> T {
-        let mut exchanges = self
-            .exchanges
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let changed = change(&mut exchanges);
-        let is_open = !exchanges.unanswered.is_empty() || exchanges.received.is_some();
-        self.is_open.store(is_open, Ordering::Release);
-        changed
-    }
-
-    /// Fails where a read could take a message of an exchange for data.
-    fn check_read(&self) -> io::Result<()> {
-        if self.is_open.load(Ordering::Acquire) {
-            return Err(io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "a handle is still being handed over: call send_handle or recv_handle again, \
-                 or drop the stream",
-            ));
-        }
-        Ok(())
-    }
+fn facts_of(information: &LocalInformation) -> Facts {
+    Facts::new(
+        information.write_quota,
+        information.is_message_type,
+        information.is_server,
+    )
 }
 
 /// Makes a stream of the client's end of a pipe.
@@ -1203,7 +1055,7 @@ fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io:
     }
     // A server that has answered and gone already is no error: its answer is there to be read.
     let facts = match pipe.local_information() {
-        Ok(information) => Facts::of(&information),
+        Ok(information) => facts_of(&information),
         Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
         Err(code) => return Err(code.explain(Doing::Using)),
     };
@@ -1257,72 +1109,6 @@ impl fmt::Debug for WinStream {
             .field("local", &self.shared.local)
             .field("peer", &self.shared.peer)
             .finish()
-    }
-}
-
-impl AsHandle for WinStream {
-    fn as_handle(&self) -> BorrowedHandle<'_> {
-        self.pipe.as_handle()
-    }
-}
-
-impl AsRawHandle for WinStream {
-    fn as_raw_handle(&self) -> RawHandle {
-        self.pipe.as_handle().as_raw_handle()
-    }
-}
-
-impl IntoRawHandle for WinStream {
-    fn into_raw_handle(self) -> RawHandle {
-        OwnedHandle::from(self).into_raw_handle()
-    }
-}
-
-/// Takes over an end of a pipe, the server's or the client's, that is connected and was opened for
-/// overlapped I/O.
-///
-/// A pipe that keeps message boundaries is set to be read by message, and one that was set not to wait
-/// (`PIPE_NOWAIT`) to wait. Timeouts, the nonblocking flag, shutdown and the end that was read belong
-/// to the stream and its clones, not to the handle: a stream that is made from a handle begins
-/// without them, and streams over duplicates of one handle share none. Where the handle doesn't allow
-/// it to be set, an end that is read by byte stays so. Then only one thread should read it, and an
-/// end that the peer marks right after data may be missed.
-///
-/// # Errors
-/// The handle is looked at when the stream is first used. Then every call fails, with
-/// - [`InvalidInput`](io::ErrorKind::InvalidInput), if the handle isn't one end of a pipe or is
-///   synchronous, or if the end doesn't wait and the handle doesn't allow that to be changed;
-/// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), if the handle lacks
-///   `FILE_READ_ATTRIBUTES`, as that of the server of a pipe made with `PIPE_ACCESS_OUTBOUND` does.
-///
-/// Where the handle goes one way only, calls that would go the other way fail with
-/// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
-impl From<OwnedHandle> for WinStream {
-    fn from(handle: OwnedHandle) -> WinStream {
-        WinStream::adopt(
-            handle.into(),
-            WinPipeSocketAddr::UNNAMED,
-            WinPipeSocketAddr::UNNAMED,
-        )
-    }
-}
-
-/// Gives the handle away. It's an overlapped one: std's `File` and child processes, which expect a
-/// synchronous handle, can't use it, and std ends the process when it's left with a call pending.
-impl From<WinStream> for OwnedHandle {
-    fn from(stream: WinStream) -> OwnedHandle {
-        stream.pipe.into()
-    }
-}
-
-impl FromRawHandle for WinStream {
-    /// Takes over a raw handle, as `From<OwnedHandle>` does.
-    ///
-    /// # Safety
-    /// The handle is open, and nobody else closes it.
-    unsafe fn from_raw_handle(handle: RawHandle) -> WinStream {
-        // SAFETY: the caller says so.
-        WinStream::from(unsafe { OwnedHandle::from_raw_handle(handle) })
     }
 }
 

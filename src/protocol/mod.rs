@@ -11,3 +11,8 @@
 
 pub(crate) mod backlog;
 pub(crate) mod dialing;
+pub(crate) mod end;
+pub(crate) mod exchange;
+pub(crate) mod facts;
+pub(crate) mod sending;
+pub(crate) mod vectored;

@@ -8,7 +8,7 @@
 //! - The operating system's error is taken on the next line and translated by `error`, once.
 //! - Every call leaves one `log::trace!` record with its arguments and result. `record` says when it's
 //!   written.
-//! - No operation outlives its call: `overlapped` returns only when the kernel is done with the
+//! - No operation outlives its call: `operation` returns only when the kernel is done with the
 //!   memory it was given.
 
 #[cfg(windows)]
@@ -16,7 +16,7 @@ pub(crate) mod error;
 #[cfg(all(windows, test))]
 pub(crate) mod fault;
 #[cfg(windows)]
-pub(crate) mod overlapped;
+pub(crate) mod operation;
 #[cfg(windows)]
 pub(crate) mod pipe;
 #[cfg(windows)]
@@ -25,9 +25,6 @@ pub(crate) mod record;
 pub(crate) mod security;
 #[cfg(unix)]
 pub(crate) mod unix;
-
-#[cfg(windows)]
-use record::trace;
 
 /// Prints a text as the wide calls take it, without memory of its own.
 #[cfg(all(windows, feature = "log"))]

@@ -1,7 +1,7 @@
 //! One function for each call that concerns a pipe.
 
 use std::io;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::ManuallyDrop;
 use std::os::windows::io::{
     AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, HandleOrInvalid, OwnedHandle,
 };
@@ -39,9 +39,9 @@ use windows_sys::Win32::System::Pipes::{
 use windows_sys::core::BOOL;
 
 use super::error::Code;
-use super::overlapped::{self, Call, Issued, Stop, Transferred};
+use super::operation::{self, Attend, Transferred};
+use super::record::trace;
 use super::security::Descriptor;
-use super::trace;
 #[cfg(test)]
 use windows_sys::Win32::System::Pipes::PIPE_NOWAIT;
 
@@ -54,8 +54,8 @@ const CLIENT_ACCESS: u32 =
 /// memory, and looks at every page of the buffer of a read.
 const LONGEST_TRANSFER: usize = 1 << 20;
 
-/// What fits one gathered write or one scattered read. It's on the stack, as no call allocates.
-const SCRATCH: usize = 64 << 10;
+/// The most that one peek asks for. Windows makes room for all of it twice on the way.
+const LONGEST_PEEK: usize = 64 << 10;
 
 /// One end of a pipe, open for overlapped I/O, and closed on drop.
 #[derive(Debug)]
@@ -153,81 +153,28 @@ impl Pipe {
     }
 
     /// Reads what is there, or waits for it: at most one message, and of a longer one as much as the
-    /// buffer holds. An empty message is 0 bytes. `issuing` is dropped once the call is issued. This
-    /// corresponds to calling `ReadFile`.
+    /// buffer holds. An empty message is 0 bytes. This corresponds to calling `ReadFile`.
+    ///
+    /// A read of no bytes waits until there is something to read, and takes no data; but it takes an
+    /// empty message. Data that comes while it waits is `more` than fits; an empty message isn't. Of
+    /// what was there before, that says nothing: it's not known whether Windows looks at it.
     pub(crate) fn read_file(
         &self,
         buf: &mut [u8],
-        call: &mut Call<'_>,
-        issuing: impl Sized,
-    ) -> Result<Transferred, Stop> {
-        self.read_into(buf.as_mut_ptr().cast(), buf.len(), call, |_| drop(issuing))
-    }
-
-    /// Reads as [`read_file`](Self::read_file) does, into several buffers with one call.
-    pub(crate) fn read_scattered(
-        &self,
-        bufs: &mut [io::IoSliceMut<'_>],
-        call: &mut Call<'_>,
-        issuing: impl Sized,
-    ) -> Result<Transferred, Stop> {
-        let room = bufs
-            .iter()
-            .map(|buf| buf.len())
-            .fold(0, usize::saturating_add);
-        let mut gathered = [MaybeUninit::<u8>::uninit(); SCRATCH];
-        let at = gathered.as_mut_ptr().cast();
-        let read = self.read_into(at, room.min(SCRATCH), call, |_| drop(issuing))?;
-        // SAFETY: the kernel wrote the first `count` bytes, and that is at most what was asked for.
-        let mut rest =
-            unsafe { std::slice::from_raw_parts(gathered.as_ptr().cast::<u8>(), read.count) };
-        for buf in bufs {
-            let (part, more) = rest.split_at(buf.len().min(rest.len()));
-            buf[..part.len()].copy_from_slice(part);
-            rest = more;
-        }
-        Ok(read)
-    }
-
-    /// Waits until there is something to read, and takes no data; but it takes an empty message.
-    /// `then` learns how the call was issued, before the wait. This corresponds to calling `ReadFile`
-    /// for no bytes.
-    ///
-    /// A message that comes while this waits is `more` than fits; an empty one isn't. Of what was
-    /// there before, that says nothing: it's not known whether Windows looks at it.
-    pub(crate) fn read_nothing(
-        &self,
-        call: &mut Call<'_>,
-        then: impl FnOnce(Issued),
-    ) -> Result<Transferred, Stop> {
-        self.read_into(ptr::NonNull::dangling().as_ptr(), 0, call, then)
-    }
-
-    fn read_into(
-        &self,
-        at: *mut u8,
-        len: usize,
-        call: &mut Call<'_>,
-        then: impl FnOnce(Issued),
-    ) -> Result<Transferred, Stop> {
+        attend: Attend<'_>,
+    ) -> Result<Transferred, Code> {
         let handle = self.0.as_raw_handle();
-        let len = len.min(LONGEST_TRANSFER);
-        overlapped::run(self.as_handle(), call, |operation| {
-            // SAFETY: `at` has room for `len` bytes, at most what the callers give, and outlives
-            // `run`, which returns only when the operation is over. The count comes from the
-            // OVERLAPPED, so none is asked for here.
+        let len = buf.len().min(LONGEST_TRANSFER) as u32;
+        operation::run(self.as_handle(), attend, |operation| {
+            // SAFETY: `buf` has room for `len` bytes and is borrowed until `run` returns, which it
+            // does only when the operation is over. The count comes from the OVERLAPPED, so none is
+            // asked for here.
             let ok = unsafe {
-                ReadFile(
-                    handle,
-                    at,
-                    len as u32,
-                    ptr::null_mut(),
-                    operation.overlapped(),
-                )
+                let at = buf.as_mut_ptr().cast();
+                ReadFile(handle, at, len, ptr::null_mut(), operation.overlapped())
             };
-            let issued = operation.issued(ok);
-            then(issued);
-            trace!("ReadFile({handle:?}, {len}) = {issued:?}");
+            let _issued = operation.issued(ok);
+            trace!("ReadFile({handle:?}, {len}) = {_issued:?}");
         })
     }
 
@@ -236,57 +183,27 @@ impl Pipe {
     pub(crate) fn write_file(
         &self,
         message: &[u8],
-        call: &mut Call<'_>,
-    ) -> Result<Transferred, Stop> {
+        attend: Attend<'_>,
+    ) -> Result<Transferred, Code> {
         let handle = self.0.as_raw_handle();
-        overlapped::run(self.as_handle(), call, |operation| {
-            let (at, len) = (message.as_ptr(), message.len() as u32);
-            // SAFETY: `message` is borrowed until `run` returns, which it does only when the
-            // operation is over.
-            let ok = unsafe { WriteFile(handle, at, len, ptr::null_mut(), operation.overlapped()) };
+        let len = message.len().min(LONGEST_TRANSFER) as u32;
+        operation::run(self.as_handle(), attend, |operation| {
+            // SAFETY: `message` has `len` bytes and is borrowed until `run` returns, which it does
+            // only when the operation is over.
+            let ok = unsafe {
+                let at = message.as_ptr();
+                WriteFile(handle, at, len, ptr::null_mut(), operation.overlapped())
+            };
             let _issued = operation.issued(ok);
             trace!("WriteFile({handle:?}, {len}) = {_issued:?}");
         })
-    }
-
-    /// Queues one message of several buffers: of at most `longest` bytes or what fits, without the
-    /// first `skip`.
-    pub(crate) fn write_gathered(
-        &self,
-        bufs: &[io::IoSlice<'_>],
-        mut skip: usize,
-        longest: usize,
-        call: &mut Call<'_>,
-    ) -> Result<Transferred, Stop> {
-        let mut gathered = [MaybeUninit::<u8>::uninit(); SCRATCH];
-        let room = longest.min(SCRATCH);
-        let mut len = 0;
-        for buf in bufs {
-            let rest = &buf[skip.min(buf.len())..];
-            skip -= buf.len() - rest.len();
-            // One that fills the message alone needn't be copied.
-            if len == 0 && rest.len() >= room {
-                return self.write_file(&rest[..rest.len().min(longest)], call);
-            }
-            let part = &rest[..rest.len().min(room - len)];
-            // SAFETY: `part` fits behind the `len` bytes that are there, and isn't of this array.
-            unsafe {
-                let end = gathered.as_mut_ptr().cast::<u8>().add(len);
-                ptr::copy_nonoverlapping(part.as_ptr(), end, part.len());
-            }
-            len += part.len();
-        }
-        // SAFETY: the first `len` bytes have just been written.
-        let message = unsafe { std::slice::from_raw_parts(gathered.as_ptr().cast(), len) };
-        self.write_file(message, call)
     }
 
     /// Copies what could be read now, of the first message only, and takes nothing. This corresponds
     /// to calling `PeekNamedPipe`.
     pub(crate) fn peek_named_pipe(&self, buf: &mut [u8]) -> Result<usize, Code> {
         let handle = self.0.as_raw_handle();
-        // Windows makes room for all of it twice on the way.
-        let len = buf.len().min(SCRATCH) as u32;
+        let len = buf.len().min(LONGEST_PEEK) as u32;
         let mut count = 0;
         // SAFETY: `buf` has room for `len` bytes and `count` is a place for a number; the call
         // doesn't wait, and keeps neither.
@@ -306,9 +223,9 @@ impl Pipe {
     /// Waits until a client has connected to this instance. This corresponds to calling
     /// `ConnectNamedPipe`, which makes Windows forget the identity of a client that was there before:
     /// ask [`local_information`](Self::local_information) first.
-    pub(crate) fn connect_named_pipe(&self, call: &mut Call<'_>) -> Result<(), Stop> {
+    pub(crate) fn connect_named_pipe(&self, attend: Attend<'_>) -> Result<(), Code> {
         let handle = self.0.as_raw_handle();
-        let connected = overlapped::run(self.as_handle(), call, |operation| {
+        let connected = operation::run(self.as_handle(), attend, |operation| {
             // SAFETY: the OVERLAPPED outlives the operation, as `run` sees to.
             let ok = unsafe { ConnectNamedPipe(handle, operation.overlapped()) };
             let _issued = operation.issued(ok);
@@ -316,8 +233,8 @@ impl Pipe {
         });
         match connected {
             // The client was here before the call; or was, and has left already: its bytes haven't.
-            Err(Stop::Failed(Code::PIPE_CONNECTED | Code::NO_DATA)) => Ok(()),
-            result => result.map(|_| ()),
+            Err(Code::PIPE_CONNECTED | Code::NO_DATA) => Ok(()),
+            connected => connected.map(|_| ()),
         }
     }
 

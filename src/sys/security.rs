@@ -29,7 +29,7 @@ use windows_sys::Win32::Security::{
 
 use super::error::Code;
 use super::pipe::wide;
-use super::trace;
+use super::record::trace;
 
 /// A security descriptor, freed on drop.
 #[derive(Debug)]
