@@ -368,7 +368,7 @@ mod tests {
             random ^= random << 17;
             random as usize % limit
         };
-        for _ in 0..300 {
+        for _ in 0..if cfg!(miri) { 5 } else { 300 } {
             let limit = 2 + below(4);
             let size = 1 + below(limit);
             let pipe = Pipe::new(limit);

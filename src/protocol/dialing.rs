@@ -244,8 +244,9 @@ mod tests {
         let opened = [Answer::Busy, Answer::Missing, Answer::Failed];
         let waited = [Answer::Listening, Answer::TimedOut, Answer::CannotWait];
         // Every sequence of six answers to an open and to the wait after it, over and over.
-        for sequence in 0..9_usize.pow(6) {
-            let nth = |n: usize| sequence / 9_usize.pow(n as u32 % 6) % 9;
+        let length = if cfg!(miri) { 2 } else { 6 };
+        for sequence in 0..9_usize.pow(length) {
+            let nth = |n: usize| sequence / 9_usize.pow(n as u32 % length) % 9;
             let (mut opens, mut waits) = (0, 0);
             let (step, tries, took) = dial(
                 sequence % 2 == 0,
