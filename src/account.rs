@@ -1,13 +1,14 @@
 //! Who this process is, who made a pipe and who a peer is, by the system's word.
 
 use std::io;
-use std::os::windows::io::BorrowedHandle;
 
 use crate::access::{Access, Maker, Origin, Server};
 use crate::input::{invalid, quote};
 use crate::sid::{Integrity, Sid};
+use crate::sys::descriptor::Descriptor;
 use crate::sys::error::Code;
-use crate::sys::security::{self as sys, AsProcess, Descriptor, Token};
+use crate::sys::pipe::Pipe;
+use crate::sys::token::{self, AsProcess, Token};
 
 impl Sid {
     /// The user that this thread acts as.
@@ -41,23 +42,23 @@ impl Sid {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn account_name(&self) -> io::Result<String> {
-        sys::lookup_account_sid(&self.to_bytes())
+        token::lookup_account_sid(&self.to_bytes())
     }
 }
 
 /// The descriptor of a pipe that this thread makes for those who have this access.
 pub(crate) fn descriptor(access: &Access) -> io::Result<Descriptor> {
-    let token = Token::current()?;
+    let current = Token::current()?;
     let process = Token::of_this_process()?;
     let server = sid(process.user())?;
     let as_process = AsProcess::revert()?;
-    let is_elevated = sys::is_member(&Sid::ADMINISTRATORS.to_bytes())?;
+    let is_elevated = token::is_member(&Sid::ADMINISTRATORS.to_bytes())?;
     let impersonates = as_process.is_some();
     drop(as_process);
     let maker = Maker {
-        user: sid(token.user())?,
-        integrity: integrity(&token)?,
-        logon: &|| sid(token.logon_session()),
+        user: sid(current.user())?,
+        integrity: integrity(&current)?,
+        logon: &|| sid(current.logon_session()),
         process: impersonates.then(|| sid(process.logon_session()).unwrap_or(server)),
         // The system is one of the administrators, but needs nobody else.
         creator: match is_elevated && server != Sid::LOCAL_SYSTEM {
@@ -88,8 +89,8 @@ pub(crate) fn make_as_server<T>(make: impl Fn() -> Result<T, Code>) -> Result<T,
 }
 
 /// Fails if the pipe isn't made by whom this client expects.
-pub(crate) fn expect(pipe: BorrowedHandle<'_>, expected: Server) -> io::Result<()> {
-    let origin = Origin::from_bytes(&sys::origin(pipe)?)?;
+pub(crate) fn expect(pipe: &Pipe, expected: Server) -> io::Result<()> {
+    let origin = Origin::from_bytes(&pipe.origin()?)?;
     expected.check(&origin, || {
         let token = Token::current()?;
         Ok((sid(token.user())?, integrity(&token)?))
@@ -199,7 +200,7 @@ mod tests {
         };
         make_as_server(refused).unwrap();
         assert_eq!(tries.take(), 1);
-        sys::impersonate_self();
+        token::impersonate_self();
         make_as_server(refused).unwrap();
         assert_eq!(tries.take(), 2);
         // It acts as before, and so it does after an error and after a panic.
@@ -224,7 +225,7 @@ mod tests {
             Err::<(), _>(Code::FILE_NOT_FOUND)
         });
         assert_eq!((gone, tries.take()), (Err(Code::FILE_NOT_FOUND), 1));
-        sys::revert_to_self();
+        token::revert_to_self();
         // Nor is a refusal, if there's nobody else to be.
         let alone = make_as_server(|| {
             tries.set(tries.get() + 1);
@@ -237,10 +238,10 @@ mod tests {
     fn a_pipe_of_an_impersonating_thread_lets_the_process_make_instances() {
         // The same user, as nobody else can be had here; access.rs tests it with others.
         let plain = descriptor(&Access::CurrentUser).unwrap().to_bytes();
-        sys::impersonate_self();
+        token::impersonate_self();
         let impersonated = descriptor(&Access::CurrentUser);
         assert!(Token::is_of_thread().unwrap());
-        sys::revert_to_self();
+        token::revert_to_self();
         let impersonated = impersonated.unwrap().to_bytes();
         assert_eq!(
             Origin::from_bytes(&impersonated).unwrap(),

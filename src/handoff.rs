@@ -35,8 +35,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::protocol::exchange::{Message, Received, Step};
 use crate::stream::WinStream;
 use crate::sys::error::{Code, Doing};
+use crate::sys::process::{Process, process_prng};
 use crate::sys::record;
-use crate::sys::security::{self, Process};
 use crate::wait::{Call, Stop};
 
 /// The offers that threads of this process are making now, by their identifiers.
@@ -356,7 +356,7 @@ impl<'a> Offer<'a> {
                 "the handle is null, so there is nothing to send",
             ));
         }
-        let id = security::process_prng()?;
+        let id = process_prng()?;
         offers().push((id, Arc::new(copy)));
         Ok(Offer {
             stream,

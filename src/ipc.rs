@@ -155,9 +155,9 @@ pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<Listener> {
 
 #[cfg(windows)]
 fn connect_to_own(path: &Path) -> io::Result<Stream> {
-    let mut options = crate::ConnectOptions::new();
+    let mut options = crate::options::ConnectOptions::new();
     options
-        .expect_server(crate::Server::CurrentUser)
+        .expect_server(crate::access::Server::CurrentUser)
         .connect(path)
 }
 
@@ -232,7 +232,7 @@ fn check_folder(path: &Path, user: u32) -> io::Result<()> {
 
 #[cfg(windows)]
 fn place(name: &str) -> io::Result<PathBuf> {
-    let sid = crate::Sid::current_user()?;
+    let sid = crate::sid::Sid::current_user()?;
     let path = PathBuf::from(format!(r"\\.\pipe\{name}-{sid}"));
     SocketAddr::from_pathname(&path)?;
     Ok(path)

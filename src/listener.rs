@@ -12,10 +12,12 @@ use crate::options::{ListenOptions, Sizes};
 use crate::protocol::backlog::Backlog;
 use crate::protocol::facts::Facts;
 use crate::stream::WinStream;
+use crate::sys::descriptor::Descriptor;
 use crate::sys::error::{Code, Doing};
 use crate::sys::pipe::{self, Instance, Pipe};
 use crate::sys::record;
-use crate::sys::security::{AsProcess, Descriptor};
+use crate::sys::text::wide;
+use crate::sys::token::AsProcess;
 use crate::wait::{Call, Control, Stop};
 
 /// A named pipe that clients connect to: `UnixListener` for Windows.
@@ -159,7 +161,7 @@ impl WinListener {
     ) -> io::Result<WinListener> {
         let _records = record::hold();
         let making = Making {
-            path: pipe::wide(&addr.nt_path()?),
+            path: wide(&addr.nt_path()?),
             descriptor: account::descriptor(&options.access)?,
             sizes,
             by_message: options.half_close,

@@ -4,8 +4,9 @@
 use std::io;
 use std::time::Duration;
 
+use crate::access::{Access, Impersonation, Server};
+use crate::addr::WinPipeSocketAddr;
 use crate::input::invalid;
-use crate::{Access, Impersonation, Server, WinPipeSocketAddr};
 
 /// How to make a pipe, step by step, where [`WinListener::bind`](crate::WinListener::bind) doesn't do.
 ///

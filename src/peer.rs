@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::os::windows::io::AsHandle;
 
+use crate::account::{Learnt, PeerCred};
+use crate::stream::WinStream;
 use crate::sys::error::Doing;
 use crate::sys::record::{self, Hold};
-use crate::sys::security::{self as sys, Token};
-use crate::{Learnt, PeerCred, WinStream};
+use crate::sys::token::{self, Token};
 
 impl WinStream {
     /// Tells who the peer is, as far as Windows lets it be known.
@@ -56,7 +56,7 @@ impl WinStream {
             learnt: Learnt::Nothing,
         };
         if is_server {
-            let client = sys::Impersonated::client_of(self.as_handle());
+            let client = token::Impersonated::client_of(&self.pipe);
             if let Ok(token) = client.and_then(|client| client.token()) {
                 return Ok(cred.with(&token, Learnt::Impersonation));
             }
@@ -117,7 +117,7 @@ impl WinStream {
                 "this thread acts as a client already: drop what impersonate returned first",
             ));
         }
-        let client = sys::Impersonated::client_of(self.as_handle())?;
+        let client = token::Impersonated::client_of(&self.pipe)?;
         ACTS.set(true);
         Ok(Impersonated {
             _client: client,
@@ -132,7 +132,7 @@ impl WinStream {
 /// It belongs to its thread and can't be sent to another.
 #[must_use = "the thread acts as the client only until this is dropped"]
 pub struct Impersonated<'a> {
-    _client: sys::Impersonated,
+    _client: token::Impersonated,
     /// Dropped after the thread has got back: no record is written in the client's name.
     _records: Hold,
     _this_thread: PhantomData<(&'a WinStream, *const ())>,

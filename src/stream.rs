@@ -23,6 +23,7 @@ use crate::sys::error::{self, Code, Doing};
 use crate::sys::operation::{Attend, Transferred};
 use crate::sys::pipe::{self, Instance, LocalInformation, Pipe, Quality};
 use crate::sys::record;
+use crate::sys::text::wide;
 use crate::wait::{Call, Control, Stop, milliseconds};
 
 /// The bytes that the kernel queues in each direction of a pair before a write waits.
@@ -608,7 +609,7 @@ impl WinStream {
     /// Connects as the options say.
     fn with(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<WinStream> {
         let records = record::hold();
-        let path = pipe::wide(&addr.win32_path()?);
+        let path = wide(&addr.win32_path()?);
         let quality = match options.impersonation {
             Impersonation::Anonymous => Quality::Anonymous,
             Impersonation::Identification => Quality::Identification,
@@ -1051,7 +1052,7 @@ fn facts_of(information: &LocalInformation) -> Facts {
 /// Makes a stream of the client's end of a pipe.
 fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io::Result<WinStream> {
     if let Some(expected) = expected {
-        account::expect(pipe.as_handle(), expected)?;
+        account::expect(&pipe, expected)?;
     }
     // A server that has answered and gone already is no error: its answer is there to be read.
     let facts = match pipe.local_information() {
@@ -1119,7 +1120,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::WinListener;
+    use crate::listener::WinListener;
     use crate::sys::fault;
 
     /// A connection to a client's end that was opened by other means, and doesn't let itself be

@@ -12,6 +12,8 @@
 //!   memory it was given.
 
 #[cfg(windows)]
+pub(crate) mod descriptor;
+#[cfg(windows)]
 pub(crate) mod error;
 #[cfg(all(windows, test))]
 pub(crate) mod fault;
@@ -20,22 +22,12 @@ pub(crate) mod operation;
 #[cfg(windows)]
 pub(crate) mod pipe;
 #[cfg(windows)]
+pub(crate) mod process;
+#[cfg(windows)]
 pub(crate) mod record;
 #[cfg(windows)]
-pub(crate) mod security;
+pub(crate) mod text;
+#[cfg(windows)]
+pub(crate) mod token;
 #[cfg(unix)]
 pub(crate) mod unix;
-
-/// Prints a text as the wide calls take it, without memory of its own.
-#[cfg(all(windows, feature = "log"))]
-struct Wide<'a>(&'a [u16]);
-
-#[cfg(all(windows, feature = "log"))]
-impl std::fmt::Display for Wide<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use std::fmt::Write;
-        let units = self.0.iter().copied().take_while(|&unit| unit != 0);
-        char::decode_utf16(units)
-            .try_for_each(|char| f.write_char(char.unwrap_or(char::REPLACEMENT_CHARACTER)))
-    }
-}

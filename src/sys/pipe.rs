@@ -19,9 +19,9 @@ use windows_sys::Wdk::Storage::FileSystem::{
 };
 use windows_sys::Win32::Foundation::{
     CloseHandle, GENERIC_READ, GENERIC_WRITE, HANDLE, NTSTATUS, OBJ_CASE_INSENSITIVE,
-    UNICODE_STRING,
 };
 use windows_sys::Win32::Security::{
+    GetKernelObjectSecurity, LABEL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION,
     SECURITY_QUALITY_OF_SERVICE, SECURITY_STATIC_TRACKING, SecurityIdentification,
 };
 use windows_sys::Win32::Storage::FileSystem::{
@@ -38,10 +38,11 @@ use windows_sys::Win32::System::Pipes::{
 };
 use windows_sys::core::BOOL;
 
+use super::descriptor::Descriptor;
 use super::error::Code;
 use super::operation::{self, Attend, Transferred};
 use super::record::trace;
-use super::security::Descriptor;
+use super::text::unicode_string;
 #[cfg(test)]
 use windows_sys::Win32::System::Pipes::PIPE_NOWAIT;
 
@@ -314,6 +315,33 @@ impl Pipe {
         })
     }
 
+    /// A pipe's owner and integrity label, as a descriptor in self-relative form. This corresponds to
+    /// calling `GetKernelObjectSecurity`.
+    pub(crate) fn origin(&self) -> io::Result<Vec<u8>> {
+        let handle = self.0.as_raw_handle();
+        let what = OWNER_SECURITY_INFORMATION | LABEL_SECURITY_INFORMATION;
+        // An identifier and a list of one entry: less than 200 bytes. Numbers, as it has to be aligned.
+        let mut descriptor = [0_u32; 256];
+        let mut len = 0;
+        // SAFETY: the handle is borrowed, and there is room for as many bytes as is said.
+        let ok = unsafe {
+            let (at, room) = (
+                descriptor.as_mut_ptr().cast(),
+                size_of_val(&descriptor) as u32,
+            );
+            GetKernelObjectSecurity(handle, what, at, room, &mut len)
+        };
+        let code = Code::last();
+        trace!("GetKernelObjectSecurity({handle:?}) = {ok}, {len} bytes");
+        if ok == 0 {
+            return Err(code.into());
+        }
+        Ok(descriptor
+            .iter()
+            .flat_map(|part| part.to_ne_bytes())
+            .collect())
+    }
+
     /// Asks for the process at the other end, as it was when it opened or made the pipe. This
     /// corresponds to calling `GetNamedPipeClientProcessId` or `GetNamedPipeServerProcessId`.
     pub(crate) fn peer_process_id(&self, is_server: bool) -> Result<u32, Code> {
@@ -406,7 +434,7 @@ pub(crate) fn create_file(path: &[u16], quality: Quality, tracking: bool) -> Res
     let code = Code::last();
     trace!(
         "CreateFileW({}, {quality:?}, tracking: {tracking}) = {handle:?}",
-        super::Wide(path)
+        super::text::Wide(path)
     );
     // SAFETY: the call returns a handle that nobody else has, or INVALID_HANDLE_VALUE.
     let handle = unsafe { HandleOrInvalid::from_raw_handle(handle) };
@@ -489,7 +517,7 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
     trace!(
         "NtCreateNamedPipeFile({}, first: {}, reject_remote: {}, by_message: {}, limit: {}, \
          inbound: {}, outbound: {}) = {status:#x}, {handle:?}",
-        super::Wide(instance.name),
+        super::text::Wide(instance.name),
         instance.first,
         instance.reject_remote,
         instance.by_message,
@@ -506,7 +534,7 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
 pub(crate) fn open_device() -> Result<OwnedHandle, Code> {
     nt_open_file(
         None,
-        &wide(r"\??\pipe\"),
+        &super::text::wide(r"\??\pipe\"),
         GENERIC_READ | SYNCHRONIZE,
         FILE_SYNCHRONOUS_IO_NONALERT,
     )
@@ -554,33 +582,11 @@ fn nt_open_file(
         unsafe { NtOpenFile(&mut handle, access, &attributes, &mut block, share, options) };
     trace!(
         "NtOpenFile({}) = {status:#x}, {handle:?}",
-        super::Wide(name)
+        super::text::Wide(name)
     );
     succeed(status)?;
     // SAFETY: the call has just made the handle, and nobody else has it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
-}
-
-/// A path or a name as the calls take it, with a NUL at its end.
-pub(crate) fn wide(path: &str) -> Vec<u16> {
-    let mut wide = Vec::with_capacity(path.len() + 1);
-    wide.extend(path.encode_utf16().chain([0]));
-    wide
-}
-
-/// The name without the NUL at its end, which is there all the same: programs that look into other
-/// programs' calls (security products do) read what it points to, and as far as to the NUL, even of a
-/// name that is empty.
-fn unicode_string(name: &[u16]) -> UNICODE_STRING {
-    let name = if name.is_empty() { &[0] } else { name };
-    debug_assert_eq!(name.last(), Some(&0));
-    // A name is at most 256 units, so its bytes fit.
-    let bytes = size_of_val(name) as u16;
-    UNICODE_STRING {
-        Length: bytes - size_of::<u16>() as u16,
-        MaximumLength: bytes,
-        Buffer: name.as_ptr().cast_mut(),
-    }
 }
 
 fn succeed(status: NTSTATUS) -> Result<(), Code> {
@@ -610,27 +616,4 @@ unsafe extern "system" {
         outbound_quota: u32,
         default_timeout: *const i64,
     ) -> NTSTATUS;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_name_ends_with_a_nul_even_an_empty_one() {
-        for (name, length) in [
-            (&[][..], 0),
-            (&wide(""), 0),
-            (&wide("x"), 2),
-            (&wide("管🦀"), 6),
-        ] {
-            let string = unicode_string(name);
-            assert_eq!(string.Length, length);
-            assert_eq!(string.MaximumLength, length + 2);
-            assert!(!string.Buffer.is_null());
-            // SAFETY: what is read is within the name, or is a constant in place of it.
-            let end = unsafe { *string.Buffer.add(usize::from(length / 2)) };
-            assert_eq!(end, 0);
-        }
-    }
 }

@@ -1,90 +1,27 @@
-//! Tokens, security identifiers, descriptors, impersonation, and handles of other processes.
+//! Tokens: what a thread or a process acts with, acting as somebody else, and accounts.
 
 use std::io;
-use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
 
-use windows_sys::Win32::Foundation::{DUPLICATE_SAME_ACCESS, DuplicateHandle, HANDLE, LocalFree};
-use windows_sys::Win32::Security::Authorization::{
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
-};
-use windows_sys::Win32::Security::Cryptography::ProcessPrng;
+use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Security::{
-    CheckTokenMembership, GetKernelObjectSecurity, GetLengthSid, GetTokenInformation,
-    LABEL_SECURITY_INFORMATION, LookupAccountSidW, OWNER_SECURITY_INFORMATION,
-    PSECURITY_DESCRIPTOR, PSID, RevertToSelf, TOKEN_ELEVATION, TOKEN_GROUPS, TOKEN_IMPERSONATE,
-    TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER, TokenElevation, TokenIntegrityLevel,
-    TokenLogonSid, TokenUser,
+    CheckTokenMembership, GetLengthSid, GetTokenInformation, LookupAccountSidW, PSID, RevertToSelf,
+    TOKEN_ELEVATION, TOKEN_GROUPS, TOKEN_IMPERSONATE, TOKEN_MANDATORY_LABEL, TOKEN_QUERY,
+    TOKEN_USER, TokenElevation, TokenIntegrityLevel, TokenLogonSid, TokenUser,
 };
+#[cfg(test)]
+use windows_sys::Win32::Security::{ImpersonateSelf, SecurityImpersonation};
 use windows_sys::Win32::System::Pipes::ImpersonateNamedPipeClient;
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetCurrentThread, OpenProcess, OpenProcessToken, OpenThreadToken,
-    PROCESS_DUP_HANDLE, PROCESS_QUERY_LIMITED_INFORMATION, SetThreadToken,
-};
-
-#[cfg(test)]
-use windows_sys::Win32::Security::{
-    GetSecurityDescriptorLength, ImpersonateSelf, SecurityImpersonation,
+    GetCurrentProcess, GetCurrentThread, OpenProcessToken, OpenThreadToken,
+    PROCESS_QUERY_LIMITED_INFORMATION, SetThreadToken,
 };
 
 use super::error::Code;
-use super::pipe::wide;
+use super::pipe::Pipe;
+use super::process::open_process;
 use super::record::trace;
-
-/// A security descriptor, freed on drop.
-#[derive(Debug)]
-pub(crate) struct Descriptor(PSECURITY_DESCRIPTOR);
-
-// SAFETY: nothing writes to a descriptor once it's made, and `LocalFree` may be called on any thread.
-unsafe impl Send for Descriptor {}
-// SAFETY: as above.
-unsafe impl Sync for Descriptor {}
-
-impl Descriptor {
-    /// Makes the descriptor that a text describes. This corresponds to calling
-    /// `ConvertStringSecurityDescriptorToSecurityDescriptorW`.
-    pub(crate) fn from_sddl(sddl: &str) -> io::Result<Descriptor> {
-        let text = wide(sddl);
-        let mut descriptor = ptr::null_mut();
-        // SAFETY: the text ends with a NUL, and `descriptor` is a place for a pointer.
-        let ok = unsafe {
-            ConvertStringSecurityDescriptorToSecurityDescriptorW(
-                text.as_ptr(),
-                SDDL_REVISION_1,
-                &mut descriptor,
-                ptr::null_mut(),
-            )
-        };
-        let code = Code::last();
-        trace!("ConvertStringSecurityDescriptorToSecurityDescriptorW({sddl:?}) = {ok}");
-        if ok == 0 {
-            Err(code.into())
-        } else {
-            Ok(Descriptor(descriptor))
-        }
-    }
-
-    pub(crate) fn as_ptr(&self) -> *const core::ffi::c_void {
-        self.0
-    }
-
-    /// The descriptor in self-relative form.
-    #[cfg(test)]
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        // SAFETY: the descriptor is valid and in that form, as the conversion makes it.
-        unsafe {
-            let len = GetSecurityDescriptorLength(self.0) as usize;
-            std::slice::from_raw_parts(self.0.cast::<u8>(), len).to_vec()
-        }
-    }
-}
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        // SAFETY: the conversion allocated it with `LocalAlloc`, and it's used no more.
-        unsafe { LocalFree(self.0) };
-    }
-}
 
 /// A token: what a thread or a process acts with.
 pub(crate) struct Token(OwnedHandle);
@@ -230,33 +167,6 @@ unsafe fn sid_bytes(sid: PSID) -> Vec<u8> {
     }
 }
 
-/// A pipe's owner and integrity label, as a descriptor in self-relative form. This corresponds to
-/// calling `GetKernelObjectSecurity`.
-pub(crate) fn origin(pipe: BorrowedHandle<'_>) -> io::Result<Vec<u8>> {
-    let handle = pipe.as_raw_handle();
-    let what = OWNER_SECURITY_INFORMATION | LABEL_SECURITY_INFORMATION;
-    // An identifier and a list of one entry: less than 200 bytes. Numbers, as it has to be aligned.
-    let mut descriptor = [0_u32; 256];
-    let mut len = 0;
-    // SAFETY: the handle is borrowed, and there is room for as many bytes as is said.
-    let ok = unsafe {
-        let (at, room) = (
-            descriptor.as_mut_ptr().cast(),
-            size_of_val(&descriptor) as u32,
-        );
-        GetKernelObjectSecurity(handle, what, at, room, &mut len)
-    };
-    let code = Code::last();
-    trace!("GetKernelObjectSecurity({handle:?}) = {ok}, {len} bytes");
-    if ok == 0 {
-        return Err(code.into());
-    }
-    Ok(descriptor
-        .iter()
-        .flat_map(|part| part.to_ne_bytes())
-        .collect())
-}
-
 /// Whether what this thread acts with has this identifier, and not only to be denied something. This
 /// corresponds to calling `CheckTokenMembership`.
 pub(crate) fn is_member(sid: &[u8]) -> io::Result<bool> {
@@ -317,9 +227,9 @@ pub(crate) struct Impersonated {
 impl Impersonated {
     /// Lets this thread act as the client that sent the last message read. This corresponds to
     /// calling `ImpersonateNamedPipeClient`.
-    pub(crate) fn client_of(pipe: BorrowedHandle<'_>) -> io::Result<Impersonated> {
+    pub(crate) fn client_of(pipe: &Pipe) -> io::Result<Impersonated> {
         let before = Token::of_thread(TOKEN_IMPERSONATE)?;
-        let handle = pipe.as_raw_handle();
+        let handle = pipe.as_handle().as_raw_handle();
         // SAFETY: takes a handle, which is borrowed.
         let ok = unsafe { ImpersonateNamedPipeClient(handle) };
         let code = Code::last();
@@ -387,76 +297,6 @@ impl Drop for AsProcess {
     }
 }
 
-/// Opens the process that has this number now. This corresponds to calling `OpenProcess`.
-fn open_process(id: u32, access: u32) -> Result<OwnedHandle, Code> {
-    // SAFETY: takes numbers; the handle isn't inheritable.
-    let process = unsafe { OpenProcess(access, 0, id) };
-    let code = Code::last();
-    trace!("OpenProcess({id}, {access:#x}) = {process:?}");
-    if process.is_null() {
-        return Err(code);
-    }
-    // SAFETY: the call has just made the handle, and nobody else has it.
-    Ok(unsafe { OwnedHandle::from_raw_handle(process) })
-}
-
-/// A number that nobody can guess. This corresponds to calling `ProcessPrng`.
-pub(crate) fn process_prng() -> io::Result<u128> {
-    let mut bytes = [0; 16];
-    // SAFETY: there is room for as many bytes as is said.
-    let ok = unsafe { ProcessPrng(bytes.as_mut_ptr(), bytes.len()) };
-    let code = Code::last();
-    trace!("ProcessPrng() = {ok}");
-    match ok {
-        0 => Err(code.into()),
-        _ => Ok(u128::from_le_bytes(bytes)),
-    }
-}
-
-/// Another process, whose handles can be duplicated.
-pub(crate) struct Process(OwnedHandle);
-
-impl Process {
-    /// Opens the process that has this number now.
-    pub(crate) fn open(id: u32) -> io::Result<Process> {
-        match open_process(id, PROCESS_DUP_HANDLE) {
-            Ok(process) => Ok(Process(process)),
-            Err(code) => Err(code.explain_taking()),
-        }
-    }
-
-    /// Makes a handle of this process's own to what `theirs` is in the other. This corresponds to
-    /// calling `DuplicateHandle`; the new handle isn't inheritable.
-    pub(crate) fn duplicate_handle(&self, theirs: u64) -> io::Result<OwnedHandle> {
-        // Pseudo-handles (-1 is the process, -2 its thread) are no handles of a table.
-        let theirs = match isize::try_from(theirs) {
-            Ok(theirs @ 1..) => theirs as usize,
-            _ => return Err(Code::INVALID_HANDLE.explain_taking()),
-        };
-        let mut ours: HANDLE = ptr::null_mut();
-        // SAFETY: the process is open and this process's pseudo-handle is always valid; `theirs` is
-        // looked up in the other process's table, whatever its value; `ours` is a place for a handle.
-        let ok = unsafe {
-            DuplicateHandle(
-                self.0.as_raw_handle(),
-                ptr::without_provenance_mut(theirs),
-                GetCurrentProcess(),
-                &mut ours,
-                0,
-                0,
-                DUPLICATE_SAME_ACCESS,
-            )
-        };
-        let code = Code::last();
-        trace!("DuplicateHandle({theirs:#x} of a peer) = {ok}, {ours:?}");
-        if ok == 0 {
-            return Err(code.explain_taking());
-        }
-        // SAFETY: the call has just made the handle, and nobody else has it.
-        Ok(unsafe { OwnedHandle::from_raw_handle(ours) })
-    }
-}
-
 /// Lets this thread act as its own process does, but by a token of its own.
 #[cfg(test)]
 pub(crate) fn impersonate_self() {
@@ -503,10 +343,5 @@ mod tests {
     fn everybody_is_a_member_of_everyone_and_nobody_of_a_stranger() {
         assert!(is_member(&[1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]).unwrap());
         assert!(!is_member(&[1, 1, 0, 0, 0, 0, 0, 5, 77, 0, 0, 0]).unwrap());
-    }
-
-    #[test]
-    fn a_bad_descriptor_is_an_error() {
-        Descriptor::from_sddl("D:(A;;nonsense;;;S-1-1-0)").unwrap_err();
     }
 }

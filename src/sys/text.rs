@@ -1,0 +1,62 @@
+//! Text as the calls take it.
+
+use windows_sys::Win32::Foundation::UNICODE_STRING;
+
+/// A path or a name as the calls take it, with a NUL at its end.
+pub(crate) fn wide(path: &str) -> Vec<u16> {
+    let mut wide = Vec::with_capacity(path.len() + 1);
+    wide.extend(path.encode_utf16().chain([0]));
+    wide
+}
+
+/// The name without the NUL at its end, which is there all the same: programs that look into other
+/// programs' calls (security products do) read what it points to, and as far as to the NUL, even of a
+/// name that is empty.
+pub(super) fn unicode_string(name: &[u16]) -> UNICODE_STRING {
+    let name = if name.is_empty() { &[0] } else { name };
+    debug_assert_eq!(name.last(), Some(&0));
+    // A name is at most 256 units, so its bytes fit.
+    let bytes = size_of_val(name) as u16;
+    UNICODE_STRING {
+        Length: bytes - size_of::<u16>() as u16,
+        MaximumLength: bytes,
+        Buffer: name.as_ptr().cast_mut(),
+    }
+}
+
+/// Prints a text as the wide calls take it, without memory of its own.
+#[cfg(feature = "log")]
+pub(super) struct Wide<'a>(pub(super) &'a [u16]);
+
+#[cfg(feature = "log")]
+impl std::fmt::Display for Wide<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use std::fmt::Write;
+        let units = self.0.iter().copied().take_while(|&unit| unit != 0);
+        char::decode_utf16(units)
+            .try_for_each(|char| f.write_char(char.unwrap_or(char::REPLACEMENT_CHARACTER)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_ends_with_a_nul_even_an_empty_one() {
+        for (name, length) in [
+            (&[][..], 0),
+            (&wide(""), 0),
+            (&wide("x"), 2),
+            (&wide("管🦀"), 6),
+        ] {
+            let string = unicode_string(name);
+            assert_eq!(string.Length, length);
+            assert_eq!(string.MaximumLength, length + 2);
+            assert!(!string.Buffer.is_null());
+            // SAFETY: what is read is within the name, or is a constant in place of it.
+            let end = unsafe { *string.Buffer.add(usize::from(length / 2)) };
+            assert_eq!(end, 0);
+        }
+    }
+}
