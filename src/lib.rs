@@ -27,7 +27,7 @@
 //! # Features
 //! `log` (on by default; `logging` is the same): every system call leaves one `log::trace!` record
 //! with its name, arguments and result, under the target `winpipe`. The records of a call are written
-//! when it returns, and those of calls under [`Impersonated`] when that is dropped: a logger never
+//! when it returns, and those of calls under `Impersonated` when that is dropped: a logger never
 //! runs under a lock of this crate or as a client, so it may use the crate, with the same streams
 //! and listeners too. What it does there leaves no records. If it panics, the panic hook reports that
 //! and the call returns its result.
