@@ -67,6 +67,10 @@ impl FromRawHandle for WinStream {
     ///
     /// # Safety
     /// The handle is open, and nobody else closes it.
+    #[allow(
+        unsafe_code,
+        reason = "the trait's method is unsafe, and so is what it stands on"
+    )]
     unsafe fn from_raw_handle(handle: RawHandle) -> WinStream {
         // SAFETY: the caller says so.
         WinStream::from(unsafe { OwnedHandle::from_raw_handle(handle) })

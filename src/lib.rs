@@ -32,6 +32,8 @@
 //! and listeners too. What it does there leaves no records. If it panics, the panic hook reports that
 //! and the call returns its result.
 
+#![deny(unsafe_code)]
+
 #[cfg(windows)]
 pub use access::{Access, Combined, Impersonation, Server};
 #[cfg(windows)]
@@ -83,6 +85,7 @@ mod protocol;
 mod sid;
 #[cfg(windows)]
 mod stream;
+#[allow(unsafe_code, reason = "the system's calls")]
 mod sys;
 #[cfg(windows)]
 mod wait;
