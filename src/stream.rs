@@ -31,18 +31,17 @@ const QUOTA: u32 = 64 << 10;
 
 /// One end of a connection over a named pipe: `UnixStream` for Windows.
 ///
-/// Its methods are those of `std::os::unix::net::UnixStream`, and do what they do there. Bytes that
-/// were written are read by the peer even after this end is dropped; dropping is closing the handle
-/// and takes no time.
+/// It has the methods of `std::os::unix::net::UnixStream`, and they behave as they do there. Dropping a
+/// stream closes its handle and never blocks. The peer can still read everything that was written.
 ///
-/// A stream may be read and written by several threads at once, through `&WinStream` or through
-/// clones. Timeouts, the nonblocking flag and [`shutdown`](Self::shutdown) are shared by all clones.
+/// Several threads can read and write a stream at once, through `&WinStream` or through clones.
+/// Timeouts, the nonblocking flag and [`shutdown`](Self::shutdown) apply to all clones.
 ///
 /// # On Unix
-/// - A read returns the bytes of one write at most, even where more are there.
-/// - Timed-out calls end with [`TimedOut`](io::ErrorKind::TimedOut), not `WouldBlock`.
-/// - Where a pipe is not of this crate's making and keeps no message boundaries,
-///   [`shutdown(Write)`](Self::shutdown) is not possible.
+/// - Here a read returns the bytes of at most one write, even if more are available.
+/// - Here a call that times out fails with [`TimedOut`](io::ErrorKind::TimedOut), not `WouldBlock`.
+/// - [`shutdown(Write)`](Self::shutdown) isn't supported on pipes of other programs that keep no
+///   message boundaries.
 ///
 /// # Examples
 /// ```
@@ -73,7 +72,8 @@ pub struct WinStream {
 /// What all clones of a stream have in common.
 struct Shared {
     reading: Control,
-    /// Shared by reads while they are issued; a peek that is about to wait is alone.
+    /// Held shared by reads while they issue their operation, and exclusively by a peek that is about
+    /// to wait.
     issuing: RwLock<()>,
     writing: Control,
     writing_half: WritingHalf,
@@ -84,30 +84,30 @@ struct Shared {
 }
 
 impl WinStream {
-    /// Connects to the pipe of that path.
+    /// Connects to the pipe at the given path.
     ///
-    /// Where the server is there but has more clients than it accepts, this waits up to one second,
-    /// without polling; in Windows containers, which can't wait for a pipe, by an attempt every 16 ms.
-    /// The server learns who the client is, but may not act in its name
+    /// If the pipe exists but its backlog is full, this waits for up to one second. It doesn't poll,
+    /// except in Windows containers, where it tries every 16 ms because Windows can't wait for a pipe
+    /// there. The server can find out which user the client is, but can't act as that user
     /// (`SECURITY_IDENTIFICATION`).
     ///
-    /// The server is whoever has made the pipe, and any user of the computer can make one of any name.
-    /// [`ConnectOptions::expect_server`] makes sure who it is, and
-    /// [`ipc::connect`](crate::ipc::connect) that it's this user.
+    /// Any user of the computer can make a pipe of any name that is free. To make sure whose pipe it
+    /// is, use [`ConnectOptions::expect_server`], or [`ipc::connect`](crate::ipc::connect) for one of
+    /// the current user.
     ///
-    /// This corresponds to calling `CreateFileW`, and `WaitNamedPipeW` where the pipe is busy.
+    /// This corresponds to calling `CreateFileW`, and `WaitNamedPipeW` if the pipe is busy.
     ///
     /// # Errors
     /// - [`NotFound`](io::ErrorKind::NotFound), at once: there is no such pipe.
-    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the server took no client for one
-    ///   second, or went away meanwhile.
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the server doesn't let this user
-    ///   connect, or the pipe goes one way only.
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the path isn't a pipe's; see
+    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the backlog was full for one second,
+    ///   or the server was dropped in the meantime.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe's access rights don't let this
+    ///   user connect, or the pipe goes one way only.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the path isn't that of a pipe; see
     ///   [`WinPipeSocketAddr::from_pathname`].
     ///
     /// # On Unix
-    /// `connect` waits for a busy server as long as it takes.
+    /// `connect` waits until the backlog has room, however long that takes.
     ///
     /// # Examples
     /// ```
@@ -120,7 +120,7 @@ impl WinStream {
         WinStream::connect_addr(&WinPipeSocketAddr::from_pathname(path)?)
     }
 
-    /// Connects to the pipe of that address, as [`connect`](Self::connect) does.
+    /// Connects to the pipe at the given address, as [`connect`](Self::connect) does.
     ///
     /// # Errors
     /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
@@ -139,14 +139,15 @@ impl WinStream {
         ConnectOptions::new().connect_addr(socket_addr)
     }
 
-    /// Connects to the pipe of that path, and waits for it: to appear, and to take a client.
+    /// Connects to the pipe at the given path, and waits for it to appear and to have room.
     ///
-    /// At least one attempt is made, however short the timeout. While the pipe is missing it's looked
-    /// for every few milliseconds; while it's busy this waits as [`connect`](Self::connect) does.
+    /// At least one attempt is made, however short the timeout is. While there is no such pipe, this
+    /// tries again every few milliseconds. While its backlog is full, this waits as
+    /// [`connect`](Self::connect) does.
     ///
     /// # Errors
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) when the time is up; otherwise those
-    /// of [`connect`](Self::connect), at once.
+    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the timeout has passed.
+    /// - The other errors of [`connect`](Self::connect), at once.
     ///
     /// # Examples
     /// ```
@@ -164,7 +165,7 @@ impl WinStream {
         WinStream::connect_addr_with_timeout(&WinPipeSocketAddr::from_pathname(path)?, timeout)
     }
 
-    /// Connects to the pipe of that address, as
+    /// Connects to the pipe at the given address, as
     /// [`connect_with_timeout`](Self::connect_with_timeout) does.
     ///
     /// # Errors
@@ -192,7 +193,7 @@ impl WinStream {
             .connect_addr(socket_addr)
     }
 
-    /// Returns the options to connect by, where the defaults don't do.
+    /// Returns options for connecting, to change the defaults.
     ///
     /// # Examples
     /// ```no_run
@@ -207,15 +208,15 @@ impl WinStream {
         ConnectOptions::new()
     }
 
-    /// Makes two streams that are connected to each other.
+    /// Creates two streams that are connected to each other.
     ///
-    /// The pipe has no name at all, so nobody can find it, join it or take its name.
+    /// The pipe has no name, so no other process can open it.
     ///
     /// This corresponds to calling `NtCreateNamedPipeFile` relative to the pipe device, then
     /// `NtOpenFile` relative to the server's end.
     ///
     /// # Errors
-    /// Those of the system, such as when it has no memory left.
+    /// Errors of the system, such as when it's out of memory.
     ///
     /// # Examples
     /// ```
@@ -257,15 +258,15 @@ impl WinStream {
         Ok((stream(server, true), stream(client, false)))
     }
 
-    /// Makes a second stream over the same end of the connection.
+    /// Creates another stream over the same end of the connection.
     ///
-    /// Both share everything: what one reads the other doesn't, and timeouts, the nonblocking flag
-    /// and shutdown hold for both. The peer sees the end when the last clone is dropped.
+    /// Both read from and write to the same connection. Timeouts, the nonblocking flag and shutdown
+    /// apply to both. The peer sees the end when the last clone is dropped.
     ///
     /// This corresponds to calling `DuplicateHandle`; the new handle isn't inheritable.
     ///
     /// # Errors
-    /// Those of the system, such as when it has no handles left.
+    /// Errors of the system, such as when the process has too many handles.
     ///
     /// # Examples
     /// ```
@@ -285,7 +286,7 @@ impl WinStream {
     /// Returns the address of this end: the listener's for an accepted stream, otherwise unnamed.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -300,7 +301,7 @@ impl WinStream {
     /// Returns the address of the other end: what a client connected to, otherwise unnamed.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -312,17 +313,17 @@ impl WinStream {
         Ok(self.shared.peer.clone())
     }
 
-    /// Limits how long a read or a peek waits; `None` is for ever, which it is to begin with.
+    /// Sets how long a read or a peek waits. `None`, the default, is without limit.
     ///
-    /// A call that waits already, on this stream or on a clone, is limited from now. The timeout is
-    /// kept as it is, and rounded up to whole milliseconds for waiting. A read that times out has
-    /// taken nothing.
+    /// The timeout also applies to calls that are already waiting, on this stream or a clone, counted
+    /// from now. It's stored as given, and rounded up to whole milliseconds when waiting. A read that
+    /// times out has taken no bytes.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a timeout of zero.
     ///
     /// # On Unix
-    /// A call that waits already doesn't see the change.
+    /// The change doesn't affect calls that are already waiting.
     ///
     /// # Examples
     /// ```
@@ -338,19 +339,19 @@ impl WinStream {
         set_timeout(&self.shared.reading, timeout)
     }
 
-    /// Limits how long a write waits; `None` is for ever, which it is to begin with.
+    /// Sets how long a write waits. `None`, the default, is without limit.
     ///
-    /// A call that waits already, on this stream or on a clone, is limited from now. Nothing is lost
-    /// or sent twice when a write times out: `Ok(n)` means that the first `n` bytes will reach the
-    /// peer and no more, an error that none will. That holds for peers that read by message, as this
-    /// crate's do. A peer that reads by byte can take the beginning of a write that then times out;
-    /// see [`half_close`](crate::ListenOptions::half_close).
+    /// The timeout also applies to calls that are already waiting, on this stream or a clone, counted
+    /// from now. When a write times out, no byte is lost or sent twice: after `Ok(n)` the peer gets
+    /// exactly the first `n` bytes, and after an error none. That holds for peers that read by message,
+    /// as this crate's streams do. A peer that reads by byte may have read the beginning of a write
+    /// that then times out; see [`half_close`](crate::ListenOptions::half_close).
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a timeout of zero.
     ///
     /// # On Unix
-    /// A call that waits already doesn't see the change.
+    /// The change doesn't affect calls that are already waiting.
     ///
     /// # Examples
     /// ```
@@ -365,10 +366,10 @@ impl WinStream {
         set_timeout(&self.shared.writing, timeout)
     }
 
-    /// Returns the limit of reads, exactly as it was set.
+    /// Returns the read timeout, exactly as it was set.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -380,10 +381,10 @@ impl WinStream {
         Ok(self.shared.reading.timeout())
     }
 
-    /// Returns the limit of writes, exactly as it was set.
+    /// Returns the write timeout, exactly as it was set.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -395,17 +396,17 @@ impl WinStream {
         Ok(self.shared.writing.timeout())
     }
 
-    /// Makes calls that would have to wait fail with [`WouldBlock`](io::ErrorKind::WouldBlock).
+    /// Makes calls that would have to wait fail with [`WouldBlock`](io::ErrorKind::WouldBlock) instead.
     ///
-    /// A call that waits already, on this stream or on a clone, fails so now. A write that finds no
-    /// room for all its bytes tries half of them, and so on down to 4 KiB, and says how many it sent.
-    /// Reads and writes change together.
+    /// That includes calls that are already waiting, on this stream or a clone. A write for which there
+    /// isn't enough room tries half of the bytes, and so on down to 4 KiB, and returns how many it
+    /// sent. The flag changes for reads and writes at the same moment.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # On Unix
-    /// A call that waits already doesn't see the change.
+    /// The change doesn't affect calls that are already waiting.
     ///
     /// # Examples
     /// ```
@@ -422,10 +423,10 @@ impl WinStream {
         Ok(())
     }
 
-    /// Returns the error that is stored in the stream: never any, as pipes store none.
+    /// Returns `None`: pipes don't store errors.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -439,27 +440,27 @@ impl WinStream {
 
     /// Shuts down the reading half, the writing half, or both, of this end and all its clones.
     ///
-    /// All calls on that half, those that wait in other threads too, end at once: reads with
-    /// `Ok(0)`, writes with [`BrokenPipe`](io::ErrorKind::BrokenPipe) (or with the number of bytes
-    /// they had already passed on).
+    /// All calls on that half end at once, including those that wait in other threads. Reads return
+    /// `Ok(0)`. Writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe), or return the number of
+    /// bytes that they have already sent.
     ///
-    /// After `Write` the peer reads what was written, and then the end; it can still answer. The
-    /// mark of the end is an empty message, which takes no room and never waits.
+    /// After `Write` the peer can read everything that was written and then reads the end. It can still
+    /// answer. An empty message marks the end. It takes no room in the pipe, so sending it never waits.
     ///
     /// # Errors
-    /// - [`Unsupported`](io::ErrorKind::Unsupported), for `Write` and `Both`, on a pipe that keeps no
-    ///   message boundaries (`PIPE_TYPE_BYTE`), as other programs make them: it can't carry the mark.
-    ///   `Write` has done nothing then; `Both` has ended the calls on this end, but the peer sees the
-    ///   end only when the stream and its clones are dropped.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported), for `Write` and `Both`: the pipe keeps no message
+    ///   boundaries (`PIPE_TYPE_BYTE`), so it can't carry the mark. Pipes of other programs may be of
+    ///   that type. `Write` has done nothing then. `Both` has ended the calls on this end, but the peer
+    ///   sees the end only when the stream and its clones are dropped.
     /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), for `Write` and `Both`: the stream was
-    ///   made from a handle that can't write.
+    ///   created from a handle without the right to write.
     ///
-    /// While the mark couldn't be sent, each further call tries again.
+    /// If the mark couldn't be sent, calling this again tries again.
     ///
     /// # On Unix
-    /// After `Read` the peer's writes fail there; here they fill the pipe's 64 KiB and then wait, as a
-    /// write does that waits already, until this end is dropped. On Linux, bytes that had arrived
-    /// before `Read` can still be read; here, as on BSD, they can't.
+    /// After `Read` the peer's writes fail. Here they fill the pipe's buffer (64 KiB) and then wait, and
+    /// writes that are already waiting go on waiting, until this end is dropped. On Linux, bytes that
+    /// had arrived before `Read` can still be read; here, as on BSD, they can't.
     ///
     /// # Examples
     /// ```
@@ -491,7 +492,7 @@ impl WinStream {
             return Ok(());
         }
         self.shared.writing.end();
-        // Where writes are under way, the last of them sends the end: no byte may come after it.
+        // If writes are in progress, the last of them marks the end: no byte may come after the mark.
         match self.shared.writing_half.close() {
             _ if !facts.has_messages => Err(cannot_half_close()),
             Then::Mark => self.mark_end(),
@@ -501,13 +502,13 @@ impl WinStream {
 
     /// Waits until the peer has read everything that was written.
     ///
-    /// Nothing but the peer ends this wait, neither timeouts nor shutdown: Windows has no way to take
-    /// the call back. It's not needed before dropping a stream, which loses nothing.
+    /// Only the peer can end this wait. Timeouts and `shutdown` don't, as Windows has no way to cancel
+    /// the call. There is no need to call this before dropping a stream: that loses nothing.
     ///
     /// This corresponds to calling `FlushFileBuffers`.
     ///
     /// # Errors
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, so nobody can tell what it read.
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, so it's unknown what it has read.
     ///
     /// # On Unix
     /// There is no such call.
@@ -539,9 +540,9 @@ impl WinStream {
 
     /// Copies the bytes that the next read would return, and leaves them there.
     ///
-    /// Waits for bytes as a read does, under the same timeout and the same nonblocking flag.
-    /// `Ok(0)` is the end, or an empty buffer. With several readers the bytes may be another's by
-    /// the time of the next read.
+    /// Waits for bytes as a read does, subject to the read timeout and the nonblocking flag. Returns
+    /// `Ok(0)` at the end, or if `buf` is empty. If other threads read too, one of them may get the
+    /// bytes.
     ///
     /// This corresponds to calling `PeekNamedPipe`, and an empty `ReadFile` to wait.
     ///
@@ -571,8 +572,8 @@ impl WinStream {
             if let Some(count) = self.peek_now(buf)? {
                 return Ok(count);
             }
-            // Nothing is there, or the mark of the end is: an empty message doesn't show. A read of
-            // no bytes waits for data and leaves it, but takes the mark.
+            // There is nothing, or only the mark of the end, which a peek doesn't show. A read of no
+            // bytes waits for data and leaves it, but takes the mark.
             let mut alone = Some(
                 self.shared
                     .issuing
@@ -592,7 +593,7 @@ impl WinStream {
                 Err(stop) => return self.stopped_reading(stop),
             };
             if alone.is_some() {
-                // If it was data it shows now, for no other read has been issued since.
+                // Data would show now, as no other read has been issued since.
                 if let Some(count) = self.peek_now(buf)? {
                     return Ok(count);
                 }
@@ -606,7 +607,7 @@ impl WinStream {
 }
 
 impl WinStream {
-    /// Connects as the options say.
+    /// Connects according to the options.
     fn with(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<WinStream> {
         let records = record::hold();
         let path = wide(&addr.win32_path()?);
@@ -637,7 +638,7 @@ impl WinStream {
             loop {
                 answer = match dialing.next(answer, left()) {
                     Step::Open => break,
-                    // 0 and 1 would mean something else than so many milliseconds.
+                    // 0 and 1 have special meanings.
                     Step::Wait(longest) => {
                         match pipe::wait_named_pipe(&path, milliseconds(longest).max(2)) {
                             Ok(()) => Answer::Listening,
@@ -656,7 +657,7 @@ impl WinStream {
         }
     }
 
-    /// Makes a stream of a pipe's end that is connected and, where it has messages, reads by message.
+    /// Creates a stream from a connected end of a pipe. One that has messages must read by message.
     pub(crate) fn new(
         pipe: Pipe,
         local: WinPipeSocketAddr,
@@ -669,7 +670,7 @@ impl WinStream {
         stream
     }
 
-    /// Makes a stream of a handle that nothing is known of yet.
+    /// Creates a stream from a handle about which nothing is known yet.
     pub(crate) fn adopt(
         pipe: Pipe,
         local: WinPipeSocketAddr,
@@ -691,7 +692,7 @@ impl WinStream {
         }
     }
 
-    /// What is known of the pipe; asked for at the first use where the handle came from outside.
+    /// What is known of the pipe. If the handle came from outside, the first use asks for it.
     fn facts(&self) -> io::Result<Facts> {
         if let Some(&facts) = self.shared.facts.get() {
             return Ok(facts);
@@ -706,12 +707,12 @@ impl WinStream {
             Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
             Err(code) => return Err(code.explain_handle()),
         };
-        // Its former owner may have let it read by byte, or not wait.
+        // Its former owner may have set it to read by byte, or not to wait.
         match self.pipe.set_named_pipe_handle_state(facts.has_messages) {
             Ok(()) => {}
             Err(code) if code.is_peer_gone() => {}
-            // The handle doesn't allow the change, so it's used as it is. But without waiting, an
-            // empty pipe would look like the end.
+            // The handle doesn't allow the change, so the end is used as it is. But if its calls don't
+            // wait, an empty pipe looks like the end.
             Err(_) => {
                 let state = self.pipe.handle_state().map_err(Code::explain_handle)?;
                 if !state.waits {
@@ -743,8 +744,8 @@ impl WinStream {
         self.read_part(call, |attend| self.pipe.read_file(buf, attend))
     }
 
-    /// Queues a message if that is possible without waiting, whatever the settings. Returns whether it
-    /// was.
+    /// Sends a message if that is possible without waiting, whatever the settings. Returns whether it
+    /// did.
     pub(crate) fn write_at_once(&self, message: &[u8]) -> bool {
         let Some(_turn) = Turn::take(self) else {
             return false;
@@ -796,19 +797,20 @@ impl WinStream {
         }
     }
 
-    /// Copies the bytes that show; `None` if none do.
+    /// Copies the bytes that a peek shows; `None` if there are none.
     fn peek_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         match self.pipe.peek_named_pipe(buf) {
             Ok(0) => Ok(None),
             Ok(count) => Ok(Some(count)),
             Err(code) if code.is_peer_gone() => Ok(Some(self.end_of_data())),
-            // Not connected, one way or another: a read says which.
+            // It isn't connected. A read says why.
             Err(Code::BAD_PIPE) => Ok(None),
             Err(code) => Err(code.explain(Doing::Using)),
         }
     }
 
-    /// Keeps a waiting peek from mistaking what a read takes for the end, until the read is issued.
+    /// Held while a read issues its operation, so that a peek doesn't take what the read took for the
+    /// end.
     fn issuing(&self) -> RwLockReadGuard<'_, ()> {
         self.shared
             .issuing
@@ -816,14 +818,14 @@ impl WinStream {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers that there's nothing more to read, and tells the others who wait for something: the
-    /// mark of the end is one message, and reached only one of them.
+    /// Records that there's nothing more to read, and wakes the other reads: the mark of the end is one
+    /// message, and only one read got it.
     fn end_of_data(&self) -> usize {
         self.shared.reading.end();
         0
     }
 
-    /// Writes `total` bytes with `write`, which is given the range of those that may go next.
+    /// Writes `total` bytes by calling `write` with the range of bytes that go next.
     fn write_with(
         &self,
         total: usize,
@@ -854,9 +856,9 @@ impl WinStream {
         sending.report().ok_or_else(|| stopped(obstacle))
     }
 
-    /// Sends the mark of the end, unless it has been sent. It's queued even where the pipe is full.
+    /// Sends the mark of the end, unless it has been sent. A full pipe takes it, too.
     fn mark_end(&self) -> io::Result<()> {
-        // Not under the control of the writing half, which is shut down: that doesn't hold for its end.
+        // Not under the control of the writing half: it's shut down, which must not stop the mark.
         let open = Control::new();
         let send = || Call::new(&open).run(|attend| self.pipe.write_file(&[], attend));
         self.shared.writing_half.mark(|| match send() {
@@ -867,13 +869,13 @@ impl WinStream {
 }
 
 impl ConnectOptions {
-    /// Connects to the pipe of that path.
+    /// Connects to the pipe at the given path.
     ///
     /// # Errors
     /// Those of [`WinStream::connect`] and, with [`expect_server`](Self::expect_server),
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe was made by somebody else;
-    /// - [`Unsupported`](io::ErrorKind::Unsupported): the path names a computer, and the server may act
-    ///   as the client, with [`impersonation`](Self::impersonation).
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe isn't the expected server's;
+    /// - [`Unsupported`](io::ErrorKind::Unsupported): the path names a computer, and
+    ///   [`impersonation`](Self::impersonation) would let the server act as the client.
     ///
     /// # Examples
     /// ```
@@ -888,7 +890,7 @@ impl ConnectOptions {
         self.connect_addr(&WinPipeSocketAddr::from_pathname(path)?)
     }
 
-    /// Connects to the pipe of that address, as [`connect`](Self::connect) does.
+    /// Connects to the pipe at the given address, as [`connect`](Self::connect) does.
     ///
     /// # Errors
     /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
@@ -918,22 +920,22 @@ impl Read for WinStream {
     }
 }
 
-/// Reads are calls of `ReadFile`.
+/// Each read is one call of `ReadFile`.
 ///
-/// One returns as soon as something is there, and `Ok(0)` at the end: when the peer has dropped its
-/// stream or shut down its writing half, and everything before that was read. The end is final. A
-/// read into an empty buffer returns `Ok(0)` and does nothing. A vectored read fills several buffers
-/// with one call, with at most 64 KiB.
+/// A read returns as soon as bytes are available. It returns `Ok(0)` at the end: once the peer has
+/// dropped its stream or shut down its writing half, and everything before that has been read. The end
+/// is final. A read into an empty buffer returns `Ok(0)` and does nothing. A vectored read fills several
+/// buffers with one call, with 64 KiB at most.
 ///
 /// # Errors
-/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock), after which
-///   nothing is lost.
-/// - Of a stream that was made from a handle: those of
+/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock). No bytes are
+///   lost.
+/// - If the stream was created from a handle: those of
 ///   [`From<OwnedHandle>`](WinStream#impl-From<OwnedHandle>-for-WinStream).
 ///
 /// # On Unix
-/// Where the peer has left with bytes unread, Linux says so once, with `ConnectionReset`; here that is
-/// the end like any other.
+/// If the peer was dropped before it had read everything, a read on Linux fails once with
+/// `ConnectionReset`. Here that is an ordinary end.
 impl Read for &WinStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
@@ -973,29 +975,33 @@ impl Write for WinStream {
     }
 }
 
-/// Writes are calls of `WriteFile`, each of at most as many bytes as the pipe queues (64 KiB).
+/// Each write is one or more calls of `WriteFile`, of at most as many bytes as the pipe's buffer holds
+/// (64 KiB).
 ///
-/// One returns when all bytes are on their way to the peer; dropping the stream then doesn't lose
-/// them. `Ok(n)` with fewer means that exactly the first `n` will arrive, and an error that none
-/// will, whatever ended the call, unless the peer reads by byte, see
-/// [`half_close`](crate::ListenOptions::half_close). What one call sends isn't interrupted by the
-/// bytes of other calls, as long as it fits the pipe's buffer (64 KiB). A longer write goes out in
-/// parts of that size. A vectored write is one write of all its buffers, for up to 64 KiB.
-/// ([`BufWriter`](std::io::BufWriter) gathers them itself, as std has no stable way to tell it.)
-/// `flush` does nothing, as there is nothing to flush; to wait until the peer has read, see
+/// A write returns when all bytes are on their way to the peer. Dropping the stream doesn't lose them.
+/// If it returns `Ok(n)` for fewer bytes, the peer gets exactly the first `n`; if it fails, the peer gets
+/// none, whatever ended the call. That holds for peers that read by message; see
+/// [`half_close`](crate::ListenOptions::half_close).
+///
+/// The bytes of a write that fits the pipe's buffer aren't interrupted by those of other threads. A
+/// longer write goes out in parts of that size. A vectored write sends all its buffers as one, up to
+/// 64 KiB. ([`BufWriter`](std::io::BufWriter) copies them anyway, as std offers no stable way to say that
+/// this type needn't that.)
+///
+/// `flush` does nothing, as nothing is buffered here. To wait until the peer has read everything, use
 /// [`drain`](WinStream::drain).
 ///
 /// # Errors
-/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock), if nothing
-///   at all found room.
-/// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the peer is gone or this end's writing half is shut
-///   down.
-/// - Of a stream that was made from a handle: those of
+/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock): no byte was
+///   sent.
+/// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, or the writing half of this end is
+///   shut down.
+/// - If the stream was created from a handle: those of
 ///   [`From<OwnedHandle>`](WinStream#impl-From<OwnedHandle>-for-WinStream).
 ///
 /// # On Unix
-/// A write of no bytes to a peer that is gone is `BrokenPipe` there; here it makes no system call, and
-/// is `Ok(0)`.
+/// A write of no bytes to a peer that is gone fails with `BrokenPipe`. Here it makes no system call and
+/// returns `Ok(0)`.
 impl Write for &WinStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.write_with(buf.len(), |range, attend| {
