@@ -63,6 +63,8 @@ mod access;
 mod account;
 mod addr;
 #[cfg(windows)]
+mod connect;
+#[cfg(windows)]
 mod handle;
 #[cfg(windows)]
 mod handoff;

@@ -7,13 +7,10 @@ use std::ops::Range;
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::access::{Impersonation, Server};
-use crate::account;
 use crate::addr::WinPipeSocketAddr;
 use crate::options::ConnectOptions;
-use crate::protocol::dialing::{Answer, Dialing, Step};
 use crate::protocol::end::{Then, WritingHalf};
 use crate::protocol::exchange::Handoff;
 use crate::protocol::facts::{Facts, Found};
@@ -21,10 +18,9 @@ use crate::protocol::sending::Sending;
 use crate::protocol::vectored;
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::operation::{Attend, Transferred};
-use crate::sys::pipe::{self, Instance, LocalInformation, Pipe, Quality};
+use crate::sys::pipe::{self, Instance, LocalInformation, Pipe};
 use crate::sys::record;
-use crate::sys::text::wide;
-use crate::wait::{Call, Control, Stop, milliseconds};
+use crate::wait::{Call, Control, Stop};
 
 /// The bytes that the kernel queues in each direction of a pair before a write waits.
 const QUOTA: u32 = 64 << 10;
@@ -607,56 +603,6 @@ impl WinStream {
 }
 
 impl WinStream {
-    /// Connects according to the options.
-    fn with(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<WinStream> {
-        let records = record::hold();
-        let path = wide(&addr.win32_path()?);
-        let quality = match options.impersonation {
-            Impersonation::Anonymous => Quality::Anonymous,
-            Impersonation::Identification => Quality::Identification,
-            Impersonation::Impersonation => Quality::Impersonation,
-            Impersonation::Delegation => Quality::Delegation,
-        };
-        let tracking = options.tracks(addr)?;
-        let deadline = Instant::now().checked_add(options.timeout);
-        let left = || match deadline {
-            None => Duration::MAX,
-            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-        };
-        let mut dialing = Dialing::new(options.wait_for_server);
-        loop {
-            let code = match pipe::create_file(&path, quality, tracking) {
-                Ok(pipe) => return client(pipe, addr, options.expected),
-                Err(code) => code,
-            };
-            let mut answer = match code {
-                Code::PIPE_BUSY => Answer::Busy,
-                Code::FILE_NOT_FOUND => Answer::Missing,
-                _ => Answer::Failed,
-            };
-            records.write();
-            loop {
-                answer = match dialing.next(answer, left()) {
-                    Step::Open => break,
-                    // 0 and 1 have special meanings.
-                    Step::Wait(longest) => {
-                        match pipe::wait_named_pipe(&path, milliseconds(longest).max(2)) {
-                            Ok(()) => Answer::Listening,
-                            Err(Code::SEM_TIMEOUT) => Answer::TimedOut,
-                            Err(_) => Answer::CannotWait,
-                        }
-                    }
-                    Step::Pause(pause) => {
-                        std::thread::sleep(pause);
-                        Answer::Paused
-                    }
-                    Step::Refuse => return Err(code.refused()),
-                    Step::Fail => return Err(code.explain(Doing::Connecting)),
-                };
-            }
-        }
-    }
-
     /// Creates a stream from a connected end of a pipe. One that has messages must read by message.
     pub(crate) fn new(
         pipe: Pipe,
@@ -868,48 +814,6 @@ impl WinStream {
     }
 }
 
-impl ConnectOptions {
-    /// Connects to the pipe at the given path.
-    ///
-    /// # Errors
-    /// Those of [`WinStream::connect`] and, with [`expect_server`](Self::expect_server),
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe isn't the expected server's;
-    /// - [`Unsupported`](io::ErrorKind::Unsupported): the path names a computer, and
-    ///   [`impersonation`](Self::impersonation) would let the server act as the client.
-    ///
-    /// # Examples
-    /// ```
-    /// use winpipe::{ConnectOptions, Server, WinListener};
-    ///
-    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-{}", std::process::id());
-    /// let listener = WinListener::bind(&path)?;
-    /// let stream = ConnectOptions::new().expect_server(Server::CurrentUser).connect(&path)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<WinStream> {
-        self.connect_addr(&WinPipeSocketAddr::from_pathname(path)?)
-    }
-
-    /// Connects to the pipe at the given address, as [`connect`](Self::connect) does.
-    ///
-    /// # Errors
-    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
-    /// unnamed address.
-    ///
-    /// # Examples
-    /// ```
-    /// use winpipe::{ConnectOptions, WinListener};
-    ///
-    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-addr-{}", std::process::id());
-    /// let listener = WinListener::bind(&path)?;
-    /// let stream = ConnectOptions::new().connect_addr(&listener.local_addr()?)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn connect_addr(&self, addr: &WinPipeSocketAddr) -> io::Result<WinStream> {
-        WinStream::with(addr, self)
-    }
-}
-
 impl Read for WinStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         (&*self).read(buf)
@@ -1047,37 +951,13 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn facts_of(information: &LocalInformation) -> Facts {
+/// The facts that the kernel's information gives.
+pub(crate) fn facts_of(information: &LocalInformation) -> Facts {
     Facts::new(
         information.write_quota,
         information.is_message_type,
         information.is_server,
     )
-}
-
-/// Makes a stream of the client's end of a pipe.
-fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io::Result<WinStream> {
-    if let Some(expected) = expected {
-        account::expect(&pipe, expected)?;
-    }
-    // A server that has answered and gone already is no error: its answer is there to be read.
-    let facts = match pipe.local_information() {
-        Ok(information) => facts_of(&information),
-        Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
-        Err(code) => return Err(code.explain(Doing::Using)),
-    };
-    if facts.has_messages {
-        match pipe.set_named_pipe_handle_state(true) {
-            Err(code) if !code.is_peer_gone() => return Err(code.explain(Doing::Using)),
-            _ => {}
-        }
-    }
-    Ok(WinStream::new(
-        pipe,
-        WinPipeSocketAddr::UNNAMED,
-        addr.clone(),
-        facts,
-    ))
 }
 
 fn set_timeout(control: &Control, timeout: Option<Duration>) -> io::Result<()> {
