@@ -198,7 +198,9 @@ fn parse(given: &OsStr) -> Result<Named, String> {
         !component.is_empty() && component.trim_end_matches(['.', ' ']).is_empty()
     };
     if name.split('\\').any(vanishes) {
-        return Err("a component consists only of dots and spaces, which Windows folds away".into());
+        return Err(
+            "a component consists only of dots and spaces, which Windows folds away".into(),
+        );
     }
 
     let resolved = resolve(name);
