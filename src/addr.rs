@@ -114,7 +114,7 @@ impl WinPipeSocketAddr {
 
 #[cfg_attr(
     not(windows),
-    allow(dead_code, reason = "only the Windows half connects and binds")
+    allow(dead_code, reason = "only the Windows part connects and binds")
 )]
 impl WinPipeSocketAddr {
     /// The unnamed address.

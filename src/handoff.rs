@@ -233,8 +233,8 @@ impl WinStream {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 format!(
-                    "the handle is offered by process {}, but process {recorded} opened the peer's end \
-                     of the pipe: handles can be sent only by the process that opened the end",
+                    "the handle is offered by process {}, but process {recorded} opened the \
+                     peer's end of the pipe: only the process that opened an end can send handles",
                     offer.process
                 ),
             ));
@@ -323,8 +323,8 @@ impl WinStream {
 fn no_exchange() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "the peer sent data instead of handing over a handle, so the stream is shut down: \
-         one side must call send_handle while the other calls recv_handle",
+        "the peer sent something that isn't part of handing over a handle, so the stream is shut \
+         down: one side must call send_handle while the other calls recv_handle",
     )
 }
 

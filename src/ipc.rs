@@ -276,7 +276,8 @@ fn private_folder(shared: &std::path::Path) -> io::Result<PathBuf> {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!(
-                "{} isn't a directory that belongs to this user alone: remove it, or set XDG_RUNTIME_DIR",
+                "{} isn't a directory that belongs to this user alone: remove it, or set \
+                 XDG_RUNTIME_DIR",
                 quote(&folder.to_string_lossy())
             ),
         ));

@@ -37,8 +37,8 @@ use crate::wait::{Call, Control, Stop};
 /// - A client that connects after the server has ended gets [`NotFound`](io::ErrorKind::NotFound).
 ///   On Unix the file still exists, so the client gets `ConnectionRefused`.
 /// - `connect` doesn't wait without limit while the backlog is full.
-/// - There are no conversions from and to a handle, because a listener has many: one for each
-///   instance in its backlog, and others after each `accept`.
+/// - There are no conversions from and to a handle, because a listener has many of
+///   them: one for each instance in its backlog, and others after each `accept`.
 ///
 /// # Examples
 /// ```no_run
