@@ -52,7 +52,7 @@ const CLIENT_ACCESS: u32 =
     FILE_GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_EA | FILE_WRITE_ATTRIBUTES;
 
 /// The most bytes per read or write. The kernel copies a whole write into its own memory, and
-/// touches every page of a read's buffer.
+/// checks every page of a read's buffer.
 const LONGEST_TRANSFER: usize = 1 << 20;
 
 /// The most bytes per peek. Windows allocates room for all of them twice on the way.
