@@ -41,14 +41,14 @@ impl IntoRawHandle for WinStream {
 /// # Errors
 /// The handle is checked when the stream is first used. If it isn't suitable, every call fails,
 /// with
-/// - [`InvalidInput`](io::ErrorKind::InvalidInput), if the handle isn't one end of a pipe or is
-///   synchronous, or if the end doesn't wait and the handle doesn't allow that to be changed;
-/// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), if the handle lacks
+/// - [`InvalidInput`](std::io::ErrorKind::InvalidInput), if the handle isn't one end of a pipe or
+///   is synchronous, or if the end doesn't wait and the handle doesn't allow that to be changed;
+/// - [`PermissionDenied`](std::io::ErrorKind::PermissionDenied), if the handle lacks
 ///   `FILE_READ_ATTRIBUTES`, as does the server's handle of a pipe that was created with
 ///   `PIPE_ACCESS_OUTBOUND`.
 ///
 /// If the handle is for one direction only, calls in the other direction fail with
-/// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
+/// [`PermissionDenied`](std::io::ErrorKind::PermissionDenied).
 impl From<OwnedHandle> for WinStream {
     fn from(handle: OwnedHandle) -> WinStream {
         WinStream::adopt(

@@ -222,7 +222,8 @@ impl WinStream {
                 Some(copy) => copy.try_clone(),
                 None => Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "the offer claims to come from this process, which isn't making such an offer now",
+                    "the offer claims to come from this process, which isn't making such an offer \
+                     now",
                 )),
             };
         }
