@@ -109,12 +109,12 @@ fn connect(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<Win
     }
 }
 
-/// Makes a stream of the client's end of a pipe.
+/// Creates a stream from the client's end of a pipe.
 fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io::Result<WinStream> {
     if let Some(expected) = expected {
         account::expect(&pipe, expected)?;
     }
-    // A server that has answered and gone already is no error: its answer is there to be read.
+    // It's no error if the server has already answered and closed: the answer can still be read.
     let facts = match pipe.local_information() {
         Ok(information) => facts_of(&information),
         Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,

@@ -1,4 +1,4 @@
-//! Streams made of handles, and handles of streams.
+//! Conversions between streams and handles.
 
 use std::os::windows::io::{
     AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle, RawHandle,
@@ -25,24 +25,29 @@ impl IntoRawHandle for WinStream {
     }
 }
 
-/// Takes over an end of a pipe, the server's or the client's, that is connected and was opened for
-/// overlapped I/O.
+/// Takes ownership of one end of a pipe, the server's or the client's, which is connected and was
+/// opened for overlapped I/O.
 ///
-/// A pipe that keeps message boundaries is set to be read by message, and one that was set not to wait
-/// (`PIPE_NOWAIT`) to wait. Timeouts, the nonblocking flag, shutdown and the end that was read belong
-/// to the stream and its clones, not to the handle: a stream that is made from a handle begins
-/// without them, and streams over duplicates of one handle share none. Where the handle doesn't allow
-/// it to be set, an end that is read by byte stays so. Then only one thread should read it, and an
-/// end that the peer marks right after data may be missed.
+/// A pipe that keeps message boundaries is set to be read by message. An end that was set not to
+/// wait (`PIPE_NOWAIT`) is set to wait. Timeouts, the nonblocking flag, shutdown and an end of data
+/// that was read belong to the stream and its clones, not to the handle. So a stream that is
+/// created from a handle begins without them, and streams over duplicates of one handle don't share
+/// them.
+///
+/// If the handle doesn't allow these changes, an end that is read by byte stays that way. Then only
+/// one thread should read from it, and an end of data that the peer marks right after data may be
+/// missed.
 ///
 /// # Errors
-/// The handle is looked at when the stream is first used. Then every call fails, with
-/// - [`InvalidInput`](std::io::ErrorKind::InvalidInput), if the handle isn't one end of a pipe or is
-///   synchronous, or if the end doesn't wait and the handle doesn't allow that to be changed;
+/// The handle is checked when the stream is first used. If it isn't suitable, every call fails,
+/// with
+/// - [`InvalidInput`](std::io::ErrorKind::InvalidInput), if the handle isn't one end of a pipe or
+///   is synchronous, or if the end doesn't wait and the handle doesn't allow that to be changed;
 /// - [`PermissionDenied`](std::io::ErrorKind::PermissionDenied), if the handle lacks
-///   `FILE_READ_ATTRIBUTES`, as that of the server of a pipe made with `PIPE_ACCESS_OUTBOUND` does.
+///   `FILE_READ_ATTRIBUTES`, as does the server's handle of a pipe that was created with
+///   `PIPE_ACCESS_OUTBOUND`.
 ///
-/// Where the handle goes one way only, calls that would go the other way fail with
+/// If the handle is for one direction only, calls in the other direction fail with
 /// [`PermissionDenied`](std::io::ErrorKind::PermissionDenied).
 impl From<OwnedHandle> for WinStream {
     fn from(handle: OwnedHandle) -> WinStream {
@@ -54,8 +59,8 @@ impl From<OwnedHandle> for WinStream {
     }
 }
 
-/// Gives the handle away. It's an overlapped one: std's `File` and child processes, which expect a
-/// synchronous handle, can't use it, and std ends the process when it's left with a call pending.
+/// Returns the stream's handle. It's overlapped: std's `File` and child processes, which expect a
+/// synchronous handle, can't use it, and std ends the process if it's left with a pending call.
 impl From<WinStream> for OwnedHandle {
     fn from(stream: WinStream) -> OwnedHandle {
         stream.pipe.into()
@@ -63,16 +68,16 @@ impl From<WinStream> for OwnedHandle {
 }
 
 impl FromRawHandle for WinStream {
-    /// Takes over a raw handle, as `From<OwnedHandle>` does.
+    /// Takes ownership of a raw handle, as `From<OwnedHandle>` does.
     ///
     /// # Safety
-    /// The handle is open, and nobody else closes it.
+    /// The handle must be open, and nothing else may close it.
     #[allow(
         unsafe_code,
-        reason = "the trait's method is unsafe, and so is what it stands on"
+        reason = "the trait's method is unsafe, and so is the function that it calls"
     )]
     unsafe fn from_raw_handle(handle: RawHandle) -> WinStream {
-        // SAFETY: the caller says so.
+        // SAFETY: the caller guarantees this.
         WinStream::from(unsafe { OwnedHandle::from_raw_handle(handle) })
     }
 }

@@ -27,8 +27,9 @@ const QUOTA: u32 = 64 << 10;
 
 /// One end of a connection over a named pipe: `UnixStream` for Windows.
 ///
-/// It has the methods of `std::os::unix::net::UnixStream`, and they behave as they do there. Dropping a
-/// stream closes its handle and never blocks. The peer can still read everything that was written.
+/// It has the methods of `std::os::unix::net::UnixStream`, and they behave as they do there.
+/// Dropping a stream closes its handle and never blocks. The peer can still read everything that
+/// was written.
 ///
 /// Several threads can read and write a stream at once, through `&WinStream` or through clones.
 /// Timeouts, the nonblocking flag and [`shutdown`](Self::shutdown) apply to all clones.
@@ -68,8 +69,8 @@ pub struct WinStream {
 /// What all clones of a stream have in common.
 struct Shared {
     reading: Control,
-    /// Held shared by reads while they issue their operation, and exclusively by a peek that is about
-    /// to wait.
+    /// Held shared by reads while they issue their operation, and exclusively by a peek that is
+    /// about to wait.
     issuing: RwLock<()>,
     writing: Control,
     writing_half: WritingHalf,
@@ -82,23 +83,23 @@ struct Shared {
 impl WinStream {
     /// Connects to the pipe at the given path.
     ///
-    /// If the pipe exists but its backlog is full, this waits for up to one second. It doesn't poll,
-    /// except in Windows containers, where it tries every 16 ms because Windows can't wait for a pipe
-    /// there. The server can find out which user the client is, but can't act as that user
-    /// (`SECURITY_IDENTIFICATION`).
+    /// If the pipe exists but its backlog is full, this waits for up to one second. It doesn't
+    /// poll, except in Windows containers, where it tries every 16 ms because Windows can't wait
+    /// for a pipe there. The server can find out which user the client is, but can't act as that
+    /// user (`SECURITY_IDENTIFICATION`).
     ///
-    /// Any user of the computer can make a pipe of any name that is free. To make sure whose pipe it
-    /// is, use [`ConnectOptions::expect_server`], or [`ipc::connect`](crate::ipc::connect) for one of
-    /// the current user.
+    /// Any user of the computer can create a pipe of any name that is free. To check which user
+    /// created the pipe, use [`ConnectOptions::expect_server`], or
+    /// [`ipc::connect`](crate::ipc::connect) for a pipe of the current user.
     ///
     /// This corresponds to calling `CreateFileW`, and `WaitNamedPipeW` if the pipe is busy.
     ///
     /// # Errors
     /// - [`NotFound`](io::ErrorKind::NotFound), at once: there is no such pipe.
-    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the backlog was full for one second,
-    ///   or the server was dropped in the meantime.
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe's access rights don't let this
-    ///   user connect, or the pipe goes one way only.
+    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the backlog was full for one
+    ///   second, or the server was dropped in the meantime.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe's access rights don't let
+    ///   this user connect, or the pipe is for one direction only.
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the path isn't that of a pipe; see
     ///   [`WinPipeSocketAddr::from_pathname`].
     ///
@@ -119,8 +120,8 @@ impl WinStream {
     /// Connects to the pipe at the given address, as [`connect`](Self::connect) does.
     ///
     /// # Errors
-    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
-    /// unnamed address.
+    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for
+    /// an unnamed address.
     ///
     /// # Examples
     /// ```
@@ -137,8 +138,8 @@ impl WinStream {
 
     /// Connects to the pipe at the given path, and waits for it to appear and to have room.
     ///
-    /// At least one attempt is made, however short the timeout is. While there is no such pipe, this
-    /// tries again every few milliseconds. While its backlog is full, this waits as
+    /// At least one attempt is made, however short the timeout is. While there is no such pipe,
+    /// this tries again every few milliseconds. While its backlog is full, this waits as
     /// [`connect`](Self::connect) does.
     ///
     /// # Errors
@@ -311,9 +312,9 @@ impl WinStream {
 
     /// Sets how long a read or a peek waits. `None`, the default, is without limit.
     ///
-    /// The timeout also applies to calls that are already waiting, on this stream or a clone, counted
-    /// from now. It's stored as given, and rounded up to whole milliseconds when waiting. A read that
-    /// times out has taken no bytes.
+    /// The timeout also applies to calls that are already waiting, on this stream or a clone,
+    /// counted from now. It's stored as given, and rounded up to whole milliseconds when waiting. A
+    /// read that times out has taken no bytes.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a timeout of zero.
@@ -337,11 +338,12 @@ impl WinStream {
 
     /// Sets how long a write waits. `None`, the default, is without limit.
     ///
-    /// The timeout also applies to calls that are already waiting, on this stream or a clone, counted
-    /// from now. When a write times out, no byte is lost or sent twice: after `Ok(n)` the peer gets
-    /// exactly the first `n` bytes, and after an error none. That holds for peers that read by message,
-    /// as this crate's streams do. A peer that reads by byte may have read the beginning of a write
-    /// that then times out; see [`half_close`](crate::ListenOptions::half_close).
+    /// The timeout also applies to calls that are already waiting, on this stream or a clone,
+    /// counted from now. When a write times out, no byte is lost or sent twice: after `Ok(n)` the
+    /// peer gets exactly the first `n` bytes, and after an error none. That holds for peers that
+    /// read by message, as this crate's streams do. A peer that reads by byte may have read the
+    /// beginning of a write that then times out; see
+    /// [`half_close`](crate::ListenOptions::half_close).
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a timeout of zero.
@@ -392,11 +394,12 @@ impl WinStream {
         Ok(self.shared.writing.timeout())
     }
 
-    /// Makes calls that would have to wait fail with [`WouldBlock`](io::ErrorKind::WouldBlock) instead.
+    /// Makes calls that would have to wait fail with [`WouldBlock`](io::ErrorKind::WouldBlock)
+    /// instead.
     ///
-    /// That includes calls that are already waiting, on this stream or a clone. A write for which there
-    /// isn't enough room tries half of the bytes, and so on down to 4 KiB, and returns how many it
-    /// sent. The flag changes for reads and writes at the same moment.
+    /// That includes calls that are already waiting, on this stream or a clone. A write for which
+    /// there isn't enough room tries half of the bytes, and so on down to 4 KiB, and returns how
+    /// many it sent. The flag changes for reads and writes at the same moment.
     ///
     /// # Errors
     /// None. The result is there because std's method returns one.
@@ -440,23 +443,24 @@ impl WinStream {
     /// `Ok(0)`. Writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe), or return the number of
     /// bytes that they have already sent.
     ///
-    /// After `Write` the peer can read everything that was written and then reads the end. It can still
-    /// answer. An empty message marks the end. It takes no room in the pipe, so sending it never waits.
+    /// After `Write` the peer can read everything that was written and then reads the end. It can
+    /// still answer. An empty message marks the end. It takes no room in the pipe, so sending it
+    /// never waits.
     ///
     /// # Errors
-    /// - [`Unsupported`](io::ErrorKind::Unsupported), for `Write` and `Both`: the pipe keeps no message
-    ///   boundaries (`PIPE_TYPE_BYTE`), so it can't carry the mark. Pipes of other programs may be of
-    ///   that type. `Write` has done nothing then. `Both` has ended the calls on this end, but the peer
-    ///   sees the end only when the stream and its clones are dropped.
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), for `Write` and `Both`: the stream was
-    ///   created from a handle without the right to write.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported), for `Write` and `Both`: the pipe keeps no
+    ///   message boundaries (`PIPE_TYPE_BYTE`), so it can't carry the mark. Pipes of other programs
+    ///   may be of that type. `Write` has done nothing then. `Both` has ended the calls on this
+    ///   end, but the peer sees the end only when the stream and its clones are dropped.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), for `Write` and `Both`: the stream
+    ///   was created from a handle without the right to write.
     ///
     /// If the mark couldn't be sent, calling this again tries again.
     ///
     /// # On Unix
-    /// After `Read` the peer's writes fail. Here they fill the pipe's buffer (64 KiB) and then wait, and
-    /// writes that are already waiting go on waiting, until this end is dropped. On Linux, bytes that
-    /// had arrived before `Read` can still be read; here, as on BSD, they can't.
+    /// After `Read` the peer's writes fail. Here they fill the pipe's buffer (64 KiB) and then
+    /// wait, and writes that are already waiting go on waiting, until this end is dropped. On
+    /// Linux, bytes that had arrived before `Read` can still be read; here, as on BSD, they can't.
     ///
     /// # Examples
     /// ```
@@ -488,7 +492,8 @@ impl WinStream {
             return Ok(());
         }
         self.shared.writing.end();
-        // If writes are in progress, the last of them marks the end: no byte may come after the mark.
+        // If writes are in progress, the last of them marks the end: no byte may come after the
+        // mark.
         match self.shared.writing_half.close() {
             _ if !facts.has_messages => Err(cannot_half_close()),
             Then::Mark => self.mark_end(),
@@ -498,13 +503,14 @@ impl WinStream {
 
     /// Waits until the peer has read everything that was written.
     ///
-    /// Only the peer can end this wait. Timeouts and `shutdown` don't, as Windows has no way to cancel
-    /// the call. There is no need to call this before dropping a stream: that loses nothing.
+    /// Only the peer can end this wait. Timeouts and `shutdown` don't, as Windows has no way to
+    /// cancel the call. There is no need to call this before dropping a stream: that loses nothing.
     ///
     /// This corresponds to calling `FlushFileBuffers`.
     ///
     /// # Errors
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, so it's unknown what it has read.
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, so it's unknown what it has
+    /// read.
     ///
     /// # On Unix
     /// There is no such call.
@@ -536,9 +542,9 @@ impl WinStream {
 
     /// Copies the bytes that the next read would return, and leaves them there.
     ///
-    /// Waits for bytes as a read does, subject to the read timeout and the nonblocking flag. Returns
-    /// `Ok(0)` at the end, or if `buf` is empty. If other threads read too, one of them may get the
-    /// bytes.
+    /// Waits for bytes as a read does, subject to the read timeout and the nonblocking flag.
+    /// Returns `Ok(0)` at the end, or if `buf` is empty. If other threads read too, one of them may
+    /// get the bytes.
     ///
     /// This corresponds to calling `PeekNamedPipe`, and an empty `ReadFile` to wait.
     ///
@@ -568,8 +574,8 @@ impl WinStream {
             if let Some(count) = self.peek_now(buf)? {
                 return Ok(count);
             }
-            // There is nothing, or only the mark of the end, which a peek doesn't show. A read of no
-            // bytes waits for data and leaves it, but takes the mark.
+            // There is nothing, or only the mark of the end, which a peek doesn't show. A read of
+            // no bytes waits for data and leaves it, but takes the mark.
             let mut alone = Some(
                 self.shared
                     .issuing
@@ -616,7 +622,7 @@ impl WinStream {
         stream
     }
 
-    /// Creates a stream from a handle about which nothing is known yet.
+    /// Creates a stream from a handle whose facts aren't known yet.
     pub(crate) fn adopt(
         pipe: Pipe,
         local: WinPipeSocketAddr,
@@ -638,7 +644,7 @@ impl WinStream {
         }
     }
 
-    /// What is known of the pipe. If the handle came from outside, the first use asks for it.
+    /// Returns the facts of the pipe. If the handle came from outside, the first use queries them.
     fn facts(&self) -> io::Result<Facts> {
         if let Some(&facts) = self.shared.facts.get() {
             return Ok(facts);
@@ -657,8 +663,8 @@ impl WinStream {
         match self.pipe.set_named_pipe_handle_state(facts.has_messages) {
             Ok(()) => {}
             Err(code) if code.is_peer_gone() => {}
-            // The handle doesn't allow the change, so the end is used as it is. But if its calls don't
-            // wait, an empty pipe looks like the end.
+            // The handle doesn't allow the change, so the end is used as it is. But if its calls
+            // don't wait, an empty pipe looks like the end.
             Err(_) => {
                 let state = self.pipe.handle_state().map_err(Code::explain_handle)?;
                 if !state.waits {
@@ -670,12 +676,12 @@ impl WinStream {
         Ok(*self.shared.facts.get_or_init(|| facts))
     }
 
-    /// Whether this is the end of the process that made the pipe.
+    /// Whether this is the end of the process that created the pipe.
     pub(crate) fn is_server(&self) -> io::Result<bool> {
         Ok(self.facts()?.is_server)
     }
 
-    /// How far the stream is in handing over handles.
+    /// The stream's progress in handing over handles.
     pub(crate) fn handoff(&self) -> &Handoff<OwnedHandle> {
         &self.shared.handoff
     }
@@ -690,8 +696,8 @@ impl WinStream {
         self.read_part(call, |attend| self.pipe.read_file(buf, attend))
     }
 
-    /// Sends a message if that is possible without waiting, whatever the settings. Returns whether it
-    /// did.
+    /// Sends a message if that is possible without waiting, whatever the settings. Returns whether
+    /// it did.
     pub(crate) fn write_at_once(&self, message: &[u8]) -> bool {
         let Some(_turn) = Turn::take(self) else {
             return false;
@@ -749,14 +755,14 @@ impl WinStream {
             Ok(0) => Ok(None),
             Ok(count) => Ok(Some(count)),
             Err(code) if code.is_peer_gone() => Ok(Some(self.end_of_data())),
-            // It isn't connected. A read says why.
+            // It isn't connected. A read reports why.
             Err(Code::BAD_PIPE) => Ok(None),
             Err(code) => Err(code.explain(Doing::Using)),
         }
     }
 
-    /// Held while a read issues its operation, so that a peek doesn't take what the read took for the
-    /// end.
+    /// Held while a read issues its operation, so that a peek doesn't take the result of that read
+    /// for the end.
     fn issuing(&self) -> RwLockReadGuard<'_, ()> {
         self.shared
             .issuing
@@ -764,8 +770,8 @@ impl WinStream {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records that there's nothing more to read, and wakes the other reads: the mark of the end is one
-    /// message, and only one read got it.
+    /// Records that there's nothing more to read, and wakes the other reads: the mark of the end is
+    /// one message, and only one read got it.
     fn end_of_data(&self) -> usize {
         self.shared.reading.end();
         0
@@ -802,9 +808,10 @@ impl WinStream {
         sending.report().ok_or_else(|| stopped(obstacle))
     }
 
-    /// Sends the mark of the end, unless it has been sent. A full pipe takes it, too.
+    /// Sends the mark of the end, unless it has been sent. Even a full pipe takes it.
     fn mark_end(&self) -> io::Result<()> {
-        // Not under the control of the writing half: it's shut down, which must not stop the mark.
+        // Not under the control of the writing half, which is shut down: that must not stop the
+        // mark.
         let open = Control::new();
         let send = || Call::new(&open).run(|attend| self.pipe.write_file(&[], attend));
         self.shared.writing_half.mark(|| match send() {
@@ -827,13 +834,13 @@ impl Read for WinStream {
 /// Each read is one call of `ReadFile`.
 ///
 /// A read returns as soon as bytes are available. It returns `Ok(0)` at the end: once the peer has
-/// dropped its stream or shut down its writing half, and everything before that has been read. The end
-/// is final. A read into an empty buffer returns `Ok(0)` and does nothing. A vectored read fills several
-/// buffers with one call, with 64 KiB at most.
+/// dropped its stream or shut down its writing half, and everything before that has been read. The
+/// end is final. A read into an empty buffer returns `Ok(0)` and does nothing. A vectored read
+/// fills several buffers with one call, with 64 KiB at most.
 ///
 /// # Errors
-/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock). No bytes are
-///   lost.
+/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock). No bytes
+///   are lost.
 /// - If the stream was created from a handle: those of
 ///   [`From<OwnedHandle>`](WinStream#impl-From<OwnedHandle>-for-WinStream).
 ///
@@ -879,33 +886,33 @@ impl Write for WinStream {
     }
 }
 
-/// Each write is one or more calls of `WriteFile`, of at most as many bytes as the pipe's buffer holds
-/// (64 KiB).
+/// Each write is one or more calls of `WriteFile`, of at most as many bytes as the pipe's buffer
+/// holds (64 KiB).
 ///
-/// A write returns when all bytes are on their way to the peer. Dropping the stream doesn't lose them.
-/// If it returns `Ok(n)` for fewer bytes, the peer gets exactly the first `n`; if it fails, the peer gets
-/// none, whatever ended the call. That holds for peers that read by message; see
+/// A write returns when all bytes are on their way to the peer. Dropping the stream doesn't lose
+/// them. If it returns `Ok(n)` for fewer bytes, the peer gets exactly the first `n`; if it fails,
+/// the peer gets none, whatever ended the call. That holds for peers that read by message; see
 /// [`half_close`](crate::ListenOptions::half_close).
 ///
 /// The bytes of a write that fits the pipe's buffer aren't interrupted by those of other threads. A
-/// longer write goes out in parts of that size. A vectored write sends all its buffers as one, up to
-/// 64 KiB. ([`BufWriter`](std::io::BufWriter) copies them anyway, as std offers no stable way to say that
-/// this type needn't that.)
+/// longer write goes out in parts of that size. A vectored write sends all its buffers as one, up
+/// to 64 KiB. ([`BufWriter`](std::io::BufWriter) copies them anyway, because std has no stable way
+/// for a type to say that it doesn't need that.)
 ///
-/// `flush` does nothing, as nothing is buffered here. To wait until the peer has read everything, use
-/// [`drain`](WinStream::drain).
+/// `flush` does nothing, as nothing is buffered here. To wait until the peer has read everything,
+/// use [`drain`](WinStream::drain).
 ///
 /// # Errors
-/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock): no byte was
-///   sent.
-/// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, or the writing half of this end is
-///   shut down.
+/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock): no byte
+///   was sent.
+/// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, or the writing half of this end
+///   is shut down.
 /// - If the stream was created from a handle: those of
 ///   [`From<OwnedHandle>`](WinStream#impl-From<OwnedHandle>-for-WinStream).
 ///
 /// # On Unix
-/// A write of no bytes to a peer that is gone fails with `BrokenPipe`. Here it makes no system call and
-/// returns `Ok(0)`.
+/// A write of no bytes to a peer that is gone fails with `BrokenPipe`. Here it makes no system call
+/// and returns `Ok(0)`.
 impl Write for &WinStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.write_with(buf.len(), |range, attend| {
@@ -965,7 +972,7 @@ fn set_timeout(control: &Control, timeout: Option<Duration>) -> io::Result<()> {
     if timeout == Some(Duration::ZERO) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "a timeout can't be zero: for calls that never wait there is set_nonblocking",
+            "a timeout can't be zero: for calls that never wait, use set_nonblocking",
         ));
     }
     control.set_timeout(timeout);
@@ -1009,8 +1016,8 @@ mod tests {
     use crate::listener::WinListener;
     use crate::sys::fault;
 
-    /// A connection to a client's end that was opened by other means, and doesn't let itself be
-    /// changed. Wine lets any handle change.
+    /// A connection whose client's end was opened by other means, and can't be changed. On Wine any
+    /// handle can be changed.
     fn fixed_client(name: &str) -> (WinStream, WinStream) {
         let path = format!(r"\\.\pipe\winpipe-unit-{name}-{}", std::process::id());
         let listener = WinListener::bind(&path).unwrap();

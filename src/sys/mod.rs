@@ -1,13 +1,14 @@
-//! The system's calls, and nothing else.
+//! The system calls, and nothing else.
 //!
 //! The rules of this layer:
 //! - It holds the crate's only `unsafe` code and its only use of `windows_sys`. It imports nothing
 //!   from the rest of the crate.
-//! - One function, one system call, named as the call is in snake case; its doc says which.
-//! - Each `unsafe` block has a SAFETY comment with the *fact* relied on.
-//! - The operating system's error is taken on the next line and translated by `error`, once.
-//! - Every call leaves one `log::trace!` record with its arguments and result. `record` says when it's
-//!   written.
+//! - One function makes one system call, and has its name in snake case. Its doc says which call it
+//!   is.
+//! - Each `unsafe` block has a SAFETY comment that states the *fact* relied on.
+//! - The operating system's error is read on the next line, and translated once, by `error`.
+//! - Every call leaves one `log::trace!` record with its arguments and result. `record` decides
+//!   when it's written.
 //! - No operation outlives its call: `operation` returns only when the kernel is done with the
 //!   memory it was given.
 
