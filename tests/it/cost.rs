@@ -19,11 +19,14 @@ fn calls<T>(call: impl FnOnce() -> T) -> (Vec<String>, T) {
     (names.collect(), result)
 }
 
-/// Lets this thread make the event that it keeps, which is no call's own cost.
+/// Lets this thread make what it keeps, which is no call's own cost: an event for calls that wait, and
+/// a buffer for vectored ones.
 fn warm_up() {
     let (one, _other) = WinStream::pair().unwrap();
     one.set_nonblocking(true).unwrap();
     (&one).read(&mut [0]).unwrap_err();
+    let bufs = [IoSlice::new(&[1]), IoSlice::new(&[2])];
+    (&one).write_vectored(&bufs).unwrap();
 }
 
 #[test]
