@@ -1,107 +1,32 @@
 //! What a call costs: system calls, kernel handles, allocations. Counted, not timed.
 
-#![cfg(all(windows, feature = "log"))]
-
-mod common;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::{Cell, RefCell};
 use std::io::{BufWriter, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::process::Command;
-use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
-use common::{LIMIT, connection, connections, fresh_path, handles, within};
 use winpipe::{WinListener, WinStream};
 
-// Allocations, counted for each thread
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    static BYTES: Cell<isize> = const { Cell::new(0) };
-}
-
-// SAFETY: all is passed on to the system's allocator as it comes.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size() as isize));
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() - layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// How often this thread allocated during `call`.
-fn allocations<T>(call: impl FnOnce() -> T) -> (usize, T) {
-    let before = ALLOCATIONS.with(Cell::get);
-    let result = call();
-    (ALLOCATIONS.with(Cell::get) - before, result)
-}
-
-// Records of system calls, for each thread
-
-struct Records;
-
-thread_local! {
-    static CALLS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
-}
-
-impl log::Log for Records {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let recording = CALLS.with_borrow_mut(|calls| {
-            let calls = calls.as_mut()?;
-            calls.push(record.args().to_string());
-            Some(())
-        });
-        if recording.is_some() {
-            assert_eq!(record.level(), log::Level::Trace);
-            assert_eq!(record.target(), "winpipe");
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-fn listen_to_records() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Records).unwrap();
-        log::set_max_level(log::LevelFilter::Trace);
-    });
-}
+use crate::common::allocator::{allocations, bytes_held};
+use crate::common::logger::{self, records};
+use crate::common::process::{handles, is_alone};
+use crate::common::{LIMIT, connection, connections, fresh_path, within};
 
 /// The names of the system calls that `call` makes on this thread.
 fn calls<T>(call: impl FnOnce() -> T) -> (Vec<String>, T) {
-    listen_to_records();
-    CALLS.set(Some(Vec::new()));
-    let result = call();
-    let records = CALLS.take().unwrap();
-    let name = |record: &String| record.split('(').next().unwrap_or_default().to_owned();
-    (records.iter().map(name).collect(), result)
+    let (records, result) = records(call);
+    let names = records.iter().map(|record| logger::call(record).to_owned());
+    (names.collect(), result)
 }
 
-/// Lets this thread make the event that it keeps, which is no call's own cost.
+/// Lets this thread make what it keeps, which is no call's own cost: an event for calls that wait, and
+/// a buffer for vectored ones.
 fn warm_up() {
     let (one, _other) = WinStream::pair().unwrap();
     one.set_nonblocking(true).unwrap();
     (&one).read(&mut [0]).unwrap_err();
+    let bufs = [IoSlice::new(&[1]), IoSlice::new(&[2])];
+    (&one).write_vectored(&bufs).unwrap();
 }
 
 #[test]
@@ -340,7 +265,7 @@ fn a_wake_up_is_one_system_call_and_logged() {
 
 #[test]
 fn no_call_allocates() {
-    if !is_alone("no_call_allocates") {
+    if !is_alone("cost::no_call_allocates") {
         return;
     }
     within(LIMIT, || {
@@ -379,9 +304,7 @@ fn an_open_stream_takes_half_a_kib_of_heap_at_most() {
         let listener = WinListener::bind(&path).unwrap();
         let addr = listener.local_addr().unwrap();
         let held = |open: &dyn Fn() -> WinStream| {
-            let before = BYTES.get();
-            let stream = open();
-            let bytes = BYTES.get() - before;
+            let (bytes, stream) = bytes_held(open);
             assert!(bytes <= 512, "{bytes} bytes");
             stream
         };
@@ -391,26 +314,9 @@ fn an_open_stream_takes_half_a_kib_of_heap_at_most() {
     });
 }
 
-/// Whether this is a process of its own for the test `name`, where no other test makes handles or
-/// traces. If not, the test has been run in one, and has passed.
-fn is_alone(name: &str) -> bool {
-    if std::env::var_os("WINPIPE_TEST_ALONE").is_some() {
-        return true;
-    }
-    let this = std::env::current_exe().unwrap();
-    let mut alone = Command::new(this);
-    alone.args(["--exact", name]).env("WINPIPE_TEST_ALONE", "1");
-    let output = within(LIMIT, move || alone.output().unwrap());
-    assert!(
-        output.status.success(),
-        "in a process of its own: {output:?}"
-    );
-    false
-}
-
 #[test]
 fn a_stream_is_one_kernel_handle_and_a_listener_its_backlog() {
-    if !is_alone("a_stream_is_one_kernel_handle_and_a_listener_its_backlog") {
+    if !is_alone("cost::a_stream_is_one_kernel_handle_and_a_listener_its_backlog") {
         return;
     }
     warm_up();

@@ -1,62 +1,21 @@
 //! The logger is the user's code: it may call the crate, on the same objects too, and panic.
 
-#![cfg(all(windows, feature = "log"))]
-
-mod common;
-
 use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::windows::io::{FromRawHandle, OwnedHandle};
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Once};
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::{panic, thread};
 
-use common::{LIMIT, connection, connections, fresh_path, within};
-use windows_sys::Win32::Security::TOKEN_QUERY;
-use windows_sys::Win32::System::Threading::{GetCurrentThread, OpenThreadToken};
 use winpipe::{WinListener, WinStream};
 
-struct Logger;
-
-type AtRecord = Rc<dyn Fn(&str)>;
-
-thread_local! {
-    /// What this thread's logger does at each record.
-    static AT_RECORD: RefCell<Option<AtRecord>> = const { RefCell::new(None) };
-}
-
-impl log::Log for Logger {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        assert_eq!(record.target(), "winpipe");
-        let action = AT_RECORD.with_borrow(Option::clone);
-        if let Some(action) = action {
-            action(&record.args().to_string());
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-/// Runs `calls` with a logger that does `action` at each record of this thread.
-fn logging<T>(action: impl Fn(&str) + 'static, calls: impl FnOnce() -> T) -> T {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Logger).unwrap();
-        log::set_max_level(log::LevelFilter::Trace);
-    });
-    AT_RECORD.set(Some(Rc::new(action)));
-    let result = calls();
-    AT_RECORD.set(None);
-    result
-}
+use crate::common::logger::logging;
+use crate::common::process::{handles, is_alone};
+use crate::common::token::impersonation_level;
+use crate::common::{LIMIT, connection, connections, fresh_path, within};
 
 /// A panic that isn't shown: there are thousands.
 struct Quiet;
@@ -120,7 +79,6 @@ fn the_logger_may_panic_while_another_panic_unwinds() {
             )
         }));
         assert!(unwound.unwrap_err().is::<Quiet>());
-        AT_RECORD.set(None);
     });
 }
 
@@ -154,18 +112,6 @@ fn records_come_in_the_order_of_the_calls_and_a_loggers_own_calls_leave_none() {
     });
 }
 
-/// Whether this thread acts as somebody else.
-fn impersonates() -> bool {
-    let mut token = std::ptr::null_mut();
-    // SAFETY: this thread's pseudo-handle is always valid, and `token` is a place for a handle.
-    let ok = unsafe { OpenThreadToken(GetCurrentThread(), TOKEN_QUERY, 1, &mut token) };
-    if ok != 0 {
-        // SAFETY: the call has just made it, and nobody else has it.
-        drop(unsafe { OwnedHandle::from_raw_handle(token) });
-    }
-    ok != 0
-}
-
 #[test]
 fn no_record_is_written_while_the_thread_acts_as_a_client() {
     within(LIMIT, || {
@@ -176,13 +122,13 @@ fn no_record_is_written_while_the_thread_acts_as_a_client() {
         let records = Rc::new(RefCell::new(Vec::new()));
         let (count, to) = (acted.clone(), records.clone());
         let look = move |record: &str| {
-            count.set(count.get() + u32::from(impersonates()));
+            count.set(count.get() + u32::from(impersonation_level().is_some()));
             to.borrow_mut().push(record.to_owned());
         };
         logging(look, || {
             server.peer_cred().unwrap();
             let acting = server.impersonate().unwrap();
-            assert!(impersonates());
+            assert!(impersonation_level().is_some());
             (&server).read_exact(&mut [0]).unwrap();
             let so_far = records.borrow().len();
             drop(acting);
@@ -334,16 +280,19 @@ fn scenario(panics_at: usize) -> usize {
 
 #[test]
 fn a_logger_may_do_everything_at_every_record_and_panic_at_any() {
+    if !is_alone("logging::a_logger_may_do_everything_at_every_record_and_panic_at_any") {
+        return;
+    }
     within(LIMIT * 3, || {
         // The first runs make what threads and processes keep.
         let records = scenario(usize::MAX);
         assert!(records > 50, "{records}");
-        let before = common::handles();
+        let before = handles();
         for n in 0..records {
             scenario(n);
         }
         // Other tests run meanwhile, so a few more may be open; one for each scenario is a leak.
-        let after = common::handles();
+        let after = handles();
         assert!(
             after < before + records / 2,
             "{before} handles, then {after}"

@@ -1,0 +1,31 @@
+//! What the tests for Windows share. What they share with the portable ones is in `tests/common`.
+
+pub mod allocator;
+pub mod logger;
+#[path = "../../common/mod.rs"]
+mod portable;
+pub mod process;
+pub mod raw;
+pub mod token;
+
+use std::time::Duration;
+
+use winpipe::{ListenOptions, WinListener, WinStream};
+
+pub use portable::*;
+
+/// How long a thing that's said to happen at once may take on a busy machine.
+pub const AT_ONCE: Duration = Duration::from_millis(700);
+
+/// How long to let another thread get to where it waits. Where it's late the test tells less, and
+/// still passes.
+pub const A_WHILE: Duration = Duration::from_millis(50);
+
+/// A listener by these options, a client and the stream accepted for it.
+pub fn connect_by(options: &ListenOptions) -> (WinListener, WinStream, WinStream) {
+    let path = fresh_path();
+    let listener = options.bind(&path).unwrap();
+    let client = WinStream::connect(&path).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (listener, client, server)
+}

@@ -1,0 +1,100 @@
+//! Processes of their own: children that a test can kill, and tests that must be alone.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use windows_sys::Wdk::System::SystemInformation::NtQuerySystemInformation;
+use windows_sys::Win32::Foundation::STATUS_INFO_LENGTH_MISMATCH;
+
+use super::{LIMIT, within};
+
+/// Starts the test `child_process` of a module as a process of its own, and returns when it has said
+/// that it's ready. The task is `module::task`.
+pub fn spawn_child(task: &str, path: &Path) -> Child {
+    let (module, task) = task.split_once("::").unwrap();
+    let path = path.to_str().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            &format!("{module}::child_process"),
+            "--nocapture",
+        ])
+        .env("WINPIPE_TEST_CHILD", format!("{task} {path}"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    let ready = lines
+        .map_while(Result::ok)
+        .any(|line| line.contains("ready"));
+    assert!(ready, "the child ended early");
+    child
+}
+
+/// Does what the test that started this process says: a task, and the path of a pipe. Where no test
+/// did, there's nothing to do.
+pub fn be_child(tasks: impl FnOnce(&str, &Path)) {
+    let Ok(task) = std::env::var("WINPIPE_TEST_CHILD") else {
+        return;
+    };
+    let (task, path) = task.split_once(' ').unwrap();
+    tasks(task, Path::new(path));
+}
+
+/// What a child says when its test may go on.
+pub fn ready() {
+    println!("ready");
+    io::stdout().flush().unwrap();
+}
+
+/// Whether this is a process of its own for the test of this full name, where no other test makes
+/// handles or traces. If not, the test has been run in one, and has passed.
+pub fn is_alone(test: &str) -> bool {
+    if std::env::var_os("WINPIPE_TEST_ALONE").is_some() {
+        return true;
+    }
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    alone.args(["--exact", test]).env("WINPIPE_TEST_ALONE", "1");
+    let output = within(LIMIT * 3, move || alone.output().unwrap());
+    let passed = String::from_utf8_lossy(&output.stdout).contains("1 passed");
+    assert!(
+        output.status.success() && passed,
+        "{test} in a process of its own: {output:?}"
+    );
+    false
+}
+
+/// How many handles this process has.
+pub fn handles() -> usize {
+    /// `SystemExtendedHandleInformation`: `GetProcessHandleCount` would do, but Wine 8 lacks it.
+    const SYSTEM_EXTENDED_HANDLES: i32 = 64;
+
+    let mut list = vec![0_usize; 1 << 16];
+    loop {
+        let mut len = 0;
+        // SAFETY: `list` has room for as many bytes as is said, and is aligned as the entries are.
+        let status = unsafe {
+            let room = size_of_val(&list[..]) as u32;
+            NtQuerySystemInformation(
+                SYSTEM_EXTENDED_HANDLES,
+                list.as_mut_ptr().cast(),
+                room,
+                &mut len,
+            )
+        };
+        match status {
+            0 => break,
+            STATUS_INFO_LENGTH_MISMATCH => list.resize(list.len() * 2, 0),
+            status => panic!("{status:#x}"),
+        }
+    }
+    // The number of entries, a reserved word, then entries: an object, a process, a handle, …
+    const WORDS: usize = (3 * size_of::<usize>() + 16) / size_of::<usize>();
+    let this = std::process::id() as usize;
+    list[2..]
+        .chunks(WORDS)
+        .take(list[0])
+        .filter(|entry| entry[1] == this)
+        .count()
+}
