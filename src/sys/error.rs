@@ -2,6 +2,9 @@
 
 use std::{error, fmt, io};
 
+#[cfg(winpipe_sim)]
+use super::sim::win32;
+#[cfg(not(winpipe_sim))]
 use windows_sys::Win32::Foundation as win32;
 
 /// A Win32 error code.
@@ -49,13 +52,15 @@ impl Code {
     pub(crate) const SEM_TIMEOUT: Code = Code(win32::ERROR_SEM_TIMEOUT);
 
     /// The code that the last call on this thread left. This corresponds to calling `GetLastError`.
-    pub(crate) fn last() -> Code {
+    #[cfg(not(winpipe_sim))]
+    pub(super) fn last() -> Code {
         let error = io::Error::last_os_error();
         Code(error.raw_os_error().unwrap_or_default() as u32)
     }
 
     /// The code for a status of the kernel. This corresponds to calling `RtlNtStatusToDosError`.
-    pub(crate) fn of_status(status: win32::NTSTATUS) -> Code {
+    #[cfg(not(winpipe_sim))]
+    pub(super) fn of_status(status: win32::NTSTATUS) -> Code {
         // SAFETY: takes and returns a number, looked up in a table of ntdll's own.
         Code(unsafe { win32::RtlNtStatusToDosError(status) })
     }

@@ -1,5 +1,6 @@
 //! Text as the calls take it.
 
+#[cfg(not(winpipe_sim))]
 use windows_sys::Win32::Foundation::UNICODE_STRING;
 
 /// A path or a name as the calls take it, with a NUL at its end.
@@ -12,6 +13,7 @@ pub(crate) fn wide(path: &str) -> Vec<u16> {
 /// The name without the NUL at its end, which is there all the same: programs that look into other
 /// programs' calls (security products do) read what it points to, and as far as to the NUL, even of a
 /// name that is empty.
+#[cfg(not(winpipe_sim))]
 pub(super) fn unicode_string(name: &[u16]) -> UNICODE_STRING {
     let name = if name.is_empty() { &[0] } else { name };
     debug_assert_eq!(name.last(), Some(&0));
@@ -38,7 +40,7 @@ impl std::fmt::Display for Wide<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(winpipe_sim)))]
 mod tests {
     use super::*;
 
