@@ -84,6 +84,10 @@ mod protocol;
 )]
 mod sid;
 #[cfg(any(windows, winpipe_sim))]
+#[cfg_attr(
+    winpipe_sim,
+    allow(dead_code, reason = "only Windows hands handles over")
+)]
 mod stream;
 #[allow(unsafe_code, reason = "the system's calls")]
 mod sys;

@@ -213,9 +213,14 @@ impl Code {
             kind,
             Explained {
                 advice,
-                source: self.into(),
+                source: self.numbered(),
             },
         )
+    }
+
+    /// The error that std makes of the number.
+    fn numbered(self) -> io::Error {
+        io::Error::from_raw_os_error(self.0 as i32)
     }
 }
 
@@ -237,10 +242,34 @@ pub(crate) fn nonblocking_handle() -> io::Error {
     )
 }
 
+/// What only the simulated kernel says by name.
+#[cfg(winpipe_sim)]
+impl Code {
+    pub(super) const INVALID_FUNCTION: Code = Code(win32::ERROR_INVALID_FUNCTION);
+    pub(super) const INVALID_PARAMETER: Code = Code(win32::ERROR_INVALID_PARAMETER);
+    pub(super) const BROKEN_PIPE: Code = Code(win32::ERROR_BROKEN_PIPE);
+    pub(super) const PIPE_LISTENING: Code = Code(win32::ERROR_PIPE_LISTENING);
+    pub(super) const NONE_MAPPED: Code = Code(win32::ERROR_NONE_MAPPED);
+    pub(super) const CANNOT_IMPERSONATE: Code = Code(win32::ERROR_CANNOT_IMPERSONATE);
+}
+
 /// Asks std, whose kind is right for most codes.
+#[cfg(not(winpipe_sim))]
 impl From<Code> for io::Error {
     fn from(code: Code) -> io::Error {
-        io::Error::from_raw_os_error(code.0 as i32)
+        code.numbered()
+    }
+}
+
+/// To std the number is one of the system that it runs on, which only some codes are like.
+#[cfg(winpipe_sim)]
+impl From<Code> for io::Error {
+    fn from(code: Code) -> io::Error {
+        let (kind, error) = (win32::kind(code.0), code.numbered());
+        match error.kind() == kind {
+            true => error,
+            false => code.with(kind, "the simulated kernel says"),
+        }
     }
 }
 

@@ -33,6 +33,10 @@
 #[cfg(all(windows, not(winpipe_sim)))]
 pub(crate) mod descriptor;
 #[cfg(any(windows, winpipe_sim))]
+#[cfg_attr(
+    winpipe_sim,
+    allow(dead_code, reason = "it takes no handle out of a process")
+)]
 pub(crate) mod error;
 #[cfg(all(any(windows, winpipe_sim), test))]
 pub(crate) mod fault;
