@@ -36,29 +36,29 @@ use std::path::{Path, PathBuf};
 use crate::input::{invalid, quote};
 
 /// A connection: `std::os::unix::net::UnixStream`.
-#[cfg(unix)]
+#[cfg(all(unix, not(winpipe_sim)))]
 pub type Stream = std::os::unix::net::UnixStream;
 /// A listener: `std::os::unix::net::UnixListener`.
-#[cfg(unix)]
+#[cfg(all(unix, not(winpipe_sim)))]
 pub type Listener = std::os::unix::net::UnixListener;
 /// The address of one end: `std::os::unix::net::SocketAddr`.
-#[cfg(unix)]
+#[cfg(all(unix, not(winpipe_sim)))]
 pub type SocketAddr = std::os::unix::net::SocketAddr;
 /// An endless iterator over the clients of a listener: `std::os::unix::net::Incoming`.
-#[cfg(unix)]
+#[cfg(all(unix, not(winpipe_sim)))]
 pub type Incoming<'a> = std::os::unix::net::Incoming<'a>;
 
 /// A connection: [`WinStream`](crate::WinStream).
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub type Stream = crate::WinStream;
 /// A listener: [`WinListener`](crate::WinListener).
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub type Listener = crate::WinListener;
 /// The address of one end: [`WinPipeSocketAddr`](crate::WinPipeSocketAddr).
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub type SocketAddr = crate::WinPipeSocketAddr;
 /// An endless iterator over the clients of a listener: [`WinIncoming`](crate::WinIncoming).
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub type Incoming<'a> = crate::WinIncoming<'a>;
 
 /// Returns the current user's path for a plain name, such as `"my-app"`.
@@ -158,7 +158,7 @@ pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<Listener> {
     bind_as_own(path.as_ref())
 }
 
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 fn connect_to_own(path: &Path) -> io::Result<Stream> {
     let mut options = crate::options::ConnectOptions::new();
     options
@@ -166,18 +166,18 @@ fn connect_to_own(path: &Path) -> io::Result<Stream> {
         .connect(path)
 }
 
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 fn bind_as_own(path: &Path) -> io::Result<Listener> {
     Listener::bind(path)
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, not(winpipe_sim)))]
 fn connect_to_own(path: &Path) -> io::Result<Stream> {
     check_folder(path, crate::sys::unix::effective_user_id())?;
     Stream::connect(path)
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, not(winpipe_sim)))]
 fn bind_as_own(path: &Path) -> io::Result<Listener> {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
@@ -193,7 +193,7 @@ fn bind_as_own(path: &Path) -> io::Result<Listener> {
 }
 
 /// Fails if a user other than this one and root could create a socket at this path.
-#[cfg(unix)]
+#[cfg(all(unix, not(winpipe_sim)))]
 fn check_folder(path: &Path, user: u32) -> io::Result<()> {
     use std::fs;
     use std::os::unix::fs::MetadataExt;
@@ -235,7 +235,7 @@ fn check_folder(path: &Path, user: u32) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 fn place(name: &str) -> io::Result<PathBuf> {
     let sid = crate::sid::Sid::current_user()?;
     let path = PathBuf::from(format!(r"\\.\pipe\{name}-{sid}"));
@@ -243,7 +243,7 @@ fn place(name: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, not(winpipe_sim)))]
 fn place(name: &str) -> io::Result<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let folder = match runtime.filter(|folder| folder.is_absolute()) {
@@ -260,7 +260,7 @@ fn place(name: &str) -> io::Result<PathBuf> {
 
 /// Creates the directory `winpipe-UID` in a directory that all users can write to, or checks that
 /// the existing one belongs to this user alone.
-#[cfg(unix)]
+#[cfg(all(unix, not(winpipe_sim)))]
 fn private_folder(shared: &std::path::Path) -> io::Result<PathBuf> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 
@@ -298,7 +298,7 @@ mod tests {
         let listener = Listener::bind(&place).unwrap();
         Stream::connect(&place).unwrap();
         drop(listener);
-        #[cfg(unix)]
+        #[cfg(all(unix, not(winpipe_sim)))]
         std::fs::remove_file(&place).unwrap();
     }
 
@@ -324,11 +324,11 @@ mod tests {
         let listener = bind(&place).unwrap();
         let _client = connect(&place).unwrap();
         listener.accept().unwrap();
-        #[cfg(unix)]
+        #[cfg(all(unix, not(winpipe_sim)))]
         std::fs::remove_file(&place).unwrap();
     }
 
-    #[cfg(unix)]
+    #[cfg(all(unix, not(winpipe_sim)))]
     #[test]
     fn a_socket_is_this_users_alone() {
         use std::os::unix::fs::MetadataExt;
@@ -339,7 +339,7 @@ mod tests {
         std::fs::remove_file(&place).unwrap();
     }
 
-    #[cfg(unix)]
+    #[cfg(all(unix, not(winpipe_sim)))]
     #[test]
     fn a_folder_that_others_can_write_to_is_refused() {
         use std::fs;
@@ -415,7 +415,7 @@ mod tests {
         fs::remove_dir_all(&top).unwrap();
     }
 
-    #[cfg(unix)]
+    #[cfg(all(unix, not(winpipe_sim)))]
     #[test]
     fn the_folder_in_the_temporary_directory_is_this_users_alone() {
         use std::fs;

@@ -34,62 +34,66 @@
 
 #![deny(unsafe_code)]
 
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub use access::{Access, Combined, Impersonation, Server};
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub use account::{Learnt, PeerCred};
 pub use addr::WinPipeSocketAddr;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub use listener::{WinIncoming, WinListener};
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub use options::{ConnectOptions, ListenOptions};
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub use peer::Impersonated;
 #[cfg(windows)]
 pub use pipes::{Pipes, pipes};
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub use sid::{Integrity, Sid};
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub use stream::WinStream;
 
 // Plain data: tested everywhere, used on Windows.
-#[cfg(any(windows, test))]
+#[cfg(any(windows, winpipe_sim, test))]
 #[cfg_attr(
     not(windows),
     allow(dead_code, reason = "only the Windows half connects and binds")
 )]
 mod access;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 mod account;
 mod addr;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 mod connect;
-#[cfg(windows)]
+#[cfg(all(windows, not(winpipe_sim)))]
 mod handle;
-#[cfg(windows)]
+#[cfg(all(windows, not(winpipe_sim)))]
 mod handoff;
 mod input;
 pub mod ipc;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 mod listener;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 mod options;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 mod peer;
 #[cfg(windows)]
 mod pipes;
 mod protocol;
-#[cfg(any(windows, test))]
+#[cfg(any(windows, winpipe_sim, test))]
 #[cfg_attr(
     not(windows),
     allow(dead_code, reason = "only the Windows half connects and binds")
 )]
 mod sid;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
+#[cfg_attr(
+    winpipe_sim,
+    allow(dead_code, reason = "only Windows hands handles over")
+)]
 mod stream;
 #[allow(unsafe_code, reason = "the system's calls")]
 mod sys;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 mod wait;
 
 /// The examples of the README run as tests.

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::ops::Range;
-use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use crate::protocol::vectored;
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::operation::{Attend, Transferred};
 use crate::sys::pipe::{self, Instance, LocalInformation, Pipe};
+use crate::sys::process::Handle;
 use crate::sys::record;
 use crate::wait::{Call, Control, Stop};
 
@@ -77,7 +77,7 @@ struct Shared {
     facts: OnceLock<Facts>,
     local: WinPipeSocketAddr,
     peer: WinPipeSocketAddr,
-    handoff: Handoff<OwnedHandle>,
+    handoff: Handoff<Handle>,
 }
 
 impl WinStream {
@@ -231,7 +231,7 @@ impl WinStream {
         let _records = record::hold();
         let device = pipe::open_device()?;
         let server = pipe::create_named_pipe(Instance {
-            root: Some(device.as_handle()),
+            root: Some(&device),
             name: &[],
             descriptor: None,
             first: true,
@@ -682,7 +682,7 @@ impl WinStream {
     }
 
     /// The stream's progress in handing over handles.
-    pub(crate) fn handoff(&self) -> &Handoff<OwnedHandle> {
+    pub(crate) fn handoff(&self) -> &Handoff<Handle> {
         &self.shared.handoff
     }
 
@@ -999,17 +999,19 @@ fn cannot_half_close() -> io::Error {
 impl fmt::Debug for WinStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WinStream")
-            .field("handle", &self.as_raw_handle())
+            .field("handle", &self.pipe)
             .field("local", &self.shared.local)
             .field("peer", &self.shared.peer)
             .finish()
     }
 }
 
-#[cfg(test)]
+// Streams that are made of handles.
+#[cfg(all(test, windows, not(winpipe_sim)))]
 mod tests {
     use std::fs::OpenOptions;
     use std::os::windows::fs::OpenOptionsExt;
+    use std::os::windows::io::OwnedHandle;
     use std::sync::mpsc;
 
     use super::*;

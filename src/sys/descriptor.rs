@@ -49,7 +49,7 @@ impl Descriptor {
         }
     }
 
-    pub(crate) fn as_ptr(&self) -> *const core::ffi::c_void {
+    pub(super) fn as_ptr(&self) -> *const core::ffi::c_void {
         self.0
     }
 

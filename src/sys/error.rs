@@ -2,6 +2,9 @@
 
 use std::{error, fmt, io};
 
+#[cfg(winpipe_sim)]
+use super::sim::win32;
+#[cfg(not(winpipe_sim))]
 use windows_sys::Win32::Foundation as win32;
 
 /// A Win32 error code.
@@ -50,13 +53,15 @@ impl Code {
 
     /// Returns the code of the last call on this thread. This corresponds to calling
     /// `GetLastError`.
-    pub(crate) fn last() -> Code {
+    #[cfg(not(winpipe_sim))]
+    pub(super) fn last() -> Code {
         let error = io::Error::last_os_error();
         Code(error.raw_os_error().unwrap_or_default() as u32)
     }
 
     /// Converts a kernel status to a code. This corresponds to calling `RtlNtStatusToDosError`.
-    pub(crate) fn of_status(status: win32::NTSTATUS) -> Code {
+    #[cfg(not(winpipe_sim))]
+    pub(super) fn of_status(status: win32::NTSTATUS) -> Code {
         // SAFETY: takes and returns a number, which is looked up in a table in ntdll.
         Code(unsafe { win32::RtlNtStatusToDosError(status) })
     }
@@ -211,9 +216,14 @@ impl Code {
             kind,
             Explained {
                 advice,
-                source: self.into(),
+                source: self.numbered(),
             },
         )
+    }
+
+    /// The error that std makes of the number.
+    fn numbered(self) -> io::Error {
+        io::Error::from_raw_os_error(self.0 as i32)
     }
 }
 
@@ -235,10 +245,34 @@ pub(crate) fn nonblocking_handle() -> io::Error {
     )
 }
 
+/// What only the simulated kernel says by name.
+#[cfg(winpipe_sim)]
+impl Code {
+    pub(super) const INVALID_FUNCTION: Code = Code(win32::ERROR_INVALID_FUNCTION);
+    pub(super) const INVALID_PARAMETER: Code = Code(win32::ERROR_INVALID_PARAMETER);
+    pub(super) const BROKEN_PIPE: Code = Code(win32::ERROR_BROKEN_PIPE);
+    pub(super) const PIPE_LISTENING: Code = Code(win32::ERROR_PIPE_LISTENING);
+    pub(super) const NONE_MAPPED: Code = Code(win32::ERROR_NONE_MAPPED);
+    pub(super) const CANNOT_IMPERSONATE: Code = Code(win32::ERROR_CANNOT_IMPERSONATE);
+}
+
 /// Uses std's error, whose kind is right for most codes.
+#[cfg(not(winpipe_sim))]
 impl From<Code> for io::Error {
     fn from(code: Code) -> io::Error {
-        io::Error::from_raw_os_error(code.0 as i32)
+        code.numbered()
+    }
+}
+
+/// To std the number is one of the system that it runs on, which only some codes are like.
+#[cfg(winpipe_sim)]
+impl From<Code> for io::Error {
+    fn from(code: Code) -> io::Error {
+        let (kind, error) = (win32::kind(code.0), code.numbered());
+        match error.kind() == kind {
+            true => error,
+            false => code.with(kind, "the simulated kernel says"),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One function for each system call on pipes.
 
+use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::windows::io::{
@@ -59,15 +60,16 @@ const LONGEST_TRANSFER: usize = 1 << 20;
 const LONGEST_PEEK: usize = 64 << 10;
 
 /// One end of a pipe, open for overlapped I/O, and closed on drop.
-#[derive(Debug)]
 pub(crate) struct Pipe(ManuallyDrop<OwnedHandle>);
+
+/// The device that all pipes belong to.
+pub(crate) struct Device(OwnedHandle);
 
 /// How to create an instance of a pipe.
 #[derive(Clone, Copy)]
 pub(crate) struct Instance<'a> {
-    /// The directory that the name is relative to: none for a path, the pipe device for a pipe
-    /// without a name.
-    pub(crate) root: Option<BorrowedHandle<'a>>,
+    /// What the name is relative to: none for a path, the pipe device for a pipe without a name.
+    pub(crate) root: Option<&'a Device>,
     /// The path, `\??\pipe\NAME` with a terminating NUL, or nothing.
     pub(crate) name: &'a [u16],
     /// Which users can connect.
@@ -128,6 +130,13 @@ impl From<Pipe> for OwnedHandle {
 impl AsHandle for Pipe {
     fn as_handle(&self) -> BorrowedHandle<'_> {
         self.0.as_handle()
+    }
+}
+
+/// Prints the handle.
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_raw_handle().fmt(f)
     }
 }
 
@@ -477,7 +486,7 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
         Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
         RootDirectory: instance
             .root
-            .map_or(ptr::null_mut(), |root| root.as_raw_handle()),
+            .map_or(ptr::null_mut(), |device| device.0.as_raw_handle()),
         ObjectName: &name,
         Attributes: OBJ_CASE_INSENSITIVE,
         SecurityDescriptor: instance
@@ -542,13 +551,14 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
 }
 
 /// Opens the device that all pipes belong to. This corresponds to calling `NtOpenFile`.
-pub(crate) fn open_device() -> Result<OwnedHandle, Code> {
+pub(crate) fn open_device() -> Result<Device, Code> {
     nt_open_file(
         None,
         &super::text::wide(r"\??\pipe\"),
         GENERIC_READ | SYNCHRONIZE,
         FILE_SYNCHRONOUS_IO_NONALERT,
     )
+    .map(Device)
 }
 
 /// Opens the client's end of an instance, through the handle of the server's end. This corresponds

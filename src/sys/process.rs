@@ -40,6 +40,9 @@ pub(crate) fn process_prng() -> io::Result<u128> {
 /// Another process, whose handles can be duplicated.
 pub(crate) struct Process(OwnedHandle);
 
+/// A handle to any object, closed on drop.
+pub(crate) type Handle = OwnedHandle;
+
 impl Process {
     /// Opens the process that has this id now.
     pub(crate) fn open(id: u32) -> io::Result<Process> {
@@ -51,7 +54,7 @@ impl Process {
 
     /// Creates a handle of this process to the object of the handle `theirs` in the other. This
     /// corresponds to calling `DuplicateHandle`; the new handle isn't inheritable.
-    pub(crate) fn duplicate_handle(&self, theirs: u64) -> io::Result<OwnedHandle> {
+    pub(crate) fn duplicate_handle(&self, theirs: u64) -> io::Result<Handle> {
         // Pseudo-handles (-1 is the process, -2 its thread) aren't in a handle table.
         let theirs = match isize::try_from(theirs) {
             Ok(theirs @ 1..) => theirs as usize,

@@ -1,5 +1,6 @@
 //! Text in the form that the system calls take.
 
+#[cfg(not(winpipe_sim))]
 use windows_sys::Win32::Foundation::UNICODE_STRING;
 
 /// Converts a path or a name to the form that the calls take, with a NUL at the end.
@@ -12,6 +13,7 @@ pub(crate) fn wide(path: &str) -> Vec<u16> {
 /// Refers to the name without the NUL at its end. The NUL is in memory nevertheless: programs that
 /// inspect the calls of other programs, as security products do, read the memory up to the NUL,
 /// even for an empty name.
+#[cfg(not(winpipe_sim))]
 pub(super) fn unicode_string(name: &[u16]) -> UNICODE_STRING {
     let name = if name.is_empty() { &[0] } else { name };
     debug_assert_eq!(name.last(), Some(&0));
@@ -38,7 +40,7 @@ impl std::fmt::Display for Wide<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(winpipe_sim)))]
 mod tests {
     use super::*;
 
