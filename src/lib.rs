@@ -1,6 +1,43 @@
 //! UnixStream for Windows: named pipes with the API *and the behaviour* of `std::os::unix::net`.
 //!
-//! A program that speaks over a Unix socket speaks over a named pipe by changing a type name:
+//! A server that answers in capitals, and a client, in one program. It runs on Windows over a named
+//! pipe, and on Unix, by the same source, over a Unix socket:
+//!
+//! ```
+//! use std::io::{self, Read, Write};
+//! use std::net::Shutdown;
+//! use std::thread;
+//! use winpipe::ipc;
+//!
+//! fn main() -> io::Result<()> {
+//!     // A path of this user's own: `\\.\pipe\…`, or a socket in `$XDG_RUNTIME_DIR`.
+//!     let path = ipc::path("shout")?;
+//! #   let path = ipc::path(&format!("winpipe-doc-crate-{}", std::process::id()))?;
+//!
+//!     // Clients can connect from now on. Only this user's can.
+//!     let listener = ipc::bind(&path)?;
+//!     let server = thread::spawn(move || -> io::Result<()> {
+//!         let (mut client, _) = listener.accept()?;
+//!         let mut text = String::new();
+//!         client.read_to_string(&mut text)?;
+//!         client.write_all(text.to_uppercase().as_bytes())
+//!     });
+//!
+//!     // Fails if the server isn't this user's.
+//!     let mut stream = ipc::connect(&path)?;
+//!     stream.write_all(b"hello")?;
+//!     // The end for the server, which can still answer.
+//!     stream.shutdown(Shutdown::Write)?;
+//!     let mut answer = String::new();
+//!     stream.read_to_string(&mut answer)?;
+//!     assert_eq!(answer, "HELLO");
+//!
+//!     server.join().expect("the server panicked")
+//! }
+//! ```
+//!
+//! [`ipc`] has the types under one name on every platform: on Unix they are std's, and on Windows those
+//! of this crate, which are named after std's:
 //!
 //! | `std::os::unix::net` | here |
 //! |---|---|
@@ -9,8 +46,8 @@
 //! | `SocketAddr` | [`WinPipeSocketAddr`] |
 //! | `Incoming` | `WinIncoming` |
 //!
-//! Or without any `cfg` of its own, by the types of [`ipc`], which are std's on Unix and these on
-//! Windows.
+//! What std doesn't have: `ListenOptions` says who may connect (`Access`), `ConnectOptions` which server
+//! a client expects, and `WinStream::peer_cred` who the peer is.
 //!
 //! # What to rely on
 //! - A stream is bytes, both ways at once, from any number of threads. Nothing is lost or sent twice,
@@ -32,21 +69,21 @@
 //! and listeners too. What it does there leaves no records. If it panics, the panic hook reports that
 //! and the call returns its result.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(windows)]
-pub use access::{Access, Combined, Impersonation, Server};
-#[cfg(windows)]
-pub use account::{Learnt, PeerCred};
+pub use access::{Access, Impersonation, Server};
 pub use addr::WinPipeSocketAddr;
 #[cfg(windows)]
 pub use listener::{WinIncoming, WinListener};
 #[cfg(windows)]
 pub use options::{ConnectOptions, ListenOptions};
 #[cfg(windows)]
-pub use peer::Impersonated;
+pub use peer::{Identity, Impersonated, PeerCred};
 #[cfg(windows)]
 pub use pipes::{Pipes, pipes};
 #[cfg(windows)]
-pub use sid::{Integrity, Sid};
+pub use sid::{Integrity, ParseSidError, Sid};
 #[cfg(windows)]
 pub use stream::WinStream;
 

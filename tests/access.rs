@@ -49,8 +49,8 @@ use windows_sys::Win32::System::Threading::{
 };
 use winpipe::ipc;
 use winpipe::{
-    Access, ConnectOptions, Impersonation, Integrity, Learnt, ListenOptions, Server, Sid,
-    WinListener, WinStream,
+    Access, ConnectOptions, Impersonation, Integrity, ListenOptions, Server, Sid, WinListener,
+    WinStream,
 };
 
 // Reading back
@@ -225,18 +225,16 @@ fn every_access_arrives_as_it_was_said() {
             Some((first, last)) => (format!("{first})"), format!("({last}")),
         };
         for (access, expected) in [
-            (Access::CurrentUser, own.clone()),
-            (Access::Authenticated, let_in("AU")),
-            (Access::Everyone, let_in("WD")),
-            (Access::Sid(group), let_in(&group.to_string())),
+            (Access::CURRENT_USER, own.clone()),
+            (Access::AUTHENTICATED_USERS, let_in("AU")),
+            (Access::EVERYONE, let_in("WD")),
+            (Access::from(group), let_in(&group.to_string())),
             (
-                Access::Sid(other_machine),
+                Access::from(other_machine),
                 let_in(&other_machine.to_string()),
             ),
             (
-                Access::CurrentUser
-                    .and(Access::Sid(group))
-                    .and(Access::NeverRemote),
+                Access::CURRENT_USER.or(Access::from(group)).never_remote(),
                 format!("(D;;FA;;;NU){first}(A;;0x12019b;;;{group}){last}"),
             ),
         ] {
@@ -255,7 +253,7 @@ fn sddl_arrives_to_the_letter() {
         let user = Sid::current_user().unwrap();
         let text = format!("O:{user}D:P(A;;FA;;;{user})(A;;0x12019b;;;BG)(A;;FR;;;WD)");
         let options = ListenOptions::new()
-            .access(Access::Sddl(text.clone()))
+            .access(Access::sddl(text.clone()))
             .clone();
         let (_listener, client, _server) = connect_by(&options);
         assert_eq!(descriptor(&client), canonical(&text));
@@ -265,7 +263,10 @@ fn sddl_arrives_to_the_letter() {
 #[test]
 fn a_low_integrity_label_arrives() {
     within(LIMIT, || {
-        for access in [Access::LowIntegrity, Access::AppContainers] {
+        for access in [
+            Access::CURRENT_USER.low_integrity(),
+            Access::CURRENT_USER.app_packages(),
+        ] {
             let options = ListenOptions::new().access(access).clone();
             let (_listener, client, _server) = connect_by(&options);
             let found = descriptor(&client);
@@ -283,7 +284,7 @@ fn a_low_integrity_label_arrives() {
 fn a_logon_session_arrives_as_its_sid() {
     within(LIMIT, || {
         let (_listener, client, _server) =
-            connect_by(ListenOptions::new().access(Access::LogonSession));
+            connect_by(ListenOptions::new().access(Access::LOGON_SESSION));
         let (user, creator) = (Sid::current_user().unwrap(), creator());
         let found = descriptor(&client);
         let dacl = found.split("D:P").nth(1).unwrap();
@@ -313,16 +314,16 @@ fn bad_access_is_invalid_input_that_quotes_it() {
         "D:(A",
         "D:P(A;;FA;;;WD)\0(D;;FA;;;NU)",
     ] {
-        let error = bind(Access::Sddl(bad.into())).unwrap_err();
+        let error = bind(Access::sddl(bad)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}: {error}");
         let quoted = format!("{bad:?}");
         assert!(error.to_string().contains(&quoted), "{error}");
     }
-    let long = Access::Sddl("nonsense".repeat(1 << 17));
+    let long = Access::sddl("nonsense".repeat(1 << 17));
     let error = bind(long).unwrap_err().to_string();
     assert!(error.chars().count() < 500, "{error}");
     let own = "D:(A;;FA;;;WD)";
-    let error = bind(Access::Sddl(own.into()).and(Access::Everyone)).unwrap_err();
+    let error = bind(Access::sddl(own).or(Access::EVERYONE)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains(own), "{error}");
 }
@@ -333,7 +334,7 @@ fn access_that_shuts_out_the_server_itself_is_permission_denied() {
     if skips_under_wine(name, |_| true, "enforces no access rights on pipes") {
         return;
     }
-    let nobody = Access::Sddl("D:P(A;;FA;;;S-1-5-21-1-2-3-1001)".into());
+    let nobody = Access::sddl("D:P(A;;FA;;;S-1-5-21-1-2-3-1001)");
     let error = ListenOptions::new()
         .access(nobody)
         .bind(fresh_path())
@@ -694,7 +695,7 @@ fn a_service_of_the_system_may_belong_to_the_administrators() {
     within(LIMIT, || {
         let user = Sid::current_user().unwrap();
         let path = fresh_path();
-        let access = Access::Sddl(format!("O:BAD:P(A;;0x12019f;;;{user})(A;;RC;;;S-1-3-4)"));
+        let access = Access::sddl(format!("O:BAD:P(A;;0x12019f;;;{user})(A;;RC;;;S-1-3-4)"));
         let _listener = ListenOptions::new().access(access).bind(&path).unwrap();
         let connect = |server| ConnectOptions::new().expect_server(server).connect(&path);
         connect(Server::System).unwrap();
@@ -777,14 +778,17 @@ fn peer_cred_tells_who_is_at_the_other_end() {
         server.read_exact(&mut [0]).unwrap();
         for stream in [&client, &server] {
             let peer = stream.peer_cred().unwrap();
-            assert_eq!(peer.pid, std::process::id());
-            assert_eq!(peer.user, Some(user));
-            assert!(peer.session.is_some());
-            assert!(peer.elevated.is_some());
-            assert!(peer.integrity.unwrap() >= Integrity::LOW);
+            assert_eq!(peer.pid(), std::process::id());
+            assert!(peer.session().is_some());
+            // One of them, and never both.
+            let (authenticated, hint) = (peer.authenticated(), peer.unauthenticated_hint());
+            assert_ne!(authenticated.is_some(), hint.is_some());
+            let identity = authenticated.or(hint).unwrap();
+            assert_eq!(identity.user, user);
+            assert!(identity.integrity >= Integrity::LOW);
         }
-        assert_eq!(server.peer_cred().unwrap().learnt, Learnt::Impersonation);
-        assert_eq!(client.peer_cred().unwrap().learnt, Learnt::Process);
+        assert!(server.peer_cred().unwrap().authenticated().is_some());
+        assert_eq!(client.peer_cred().unwrap().authenticated(), None);
     });
 }
 
@@ -800,7 +804,9 @@ fn peer_cred_is_a_hint_before_anything_was_read() {
     let listener = WinListener::bind(&path).unwrap();
     let _client = File::options().read(true).write(true).open(&path).unwrap();
     let (server, _) = listener.accept().unwrap();
-    assert_eq!(server.peer_cred().unwrap().learnt, Learnt::Process);
+    let peer = server.peer_cred().unwrap();
+    assert_eq!(peer.authenticated(), None);
+    assert!(peer.unauthenticated_hint().is_some());
     let error = server.impersonate().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(
@@ -817,12 +823,12 @@ fn peer_cred_knows_another_process() {
         let mut child = spawn_child("connect", &path);
         let (mut server, _) = listener.accept().unwrap();
         server.read_exact(&mut [0]).unwrap();
-        assert_eq!(server.peer_cred().unwrap().pid, child.id());
+        assert_eq!(server.peer_cred().unwrap().pid(), child.id());
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(server.read(&mut [0]).unwrap(), 0);
         // The kernel's record outlives the process.
-        assert_eq!(server.peer_cred().unwrap().pid, child.id());
+        assert_eq!(server.peer_cred().unwrap().pid(), child.id());
     });
 }
 
@@ -870,7 +876,7 @@ fn impersonation_ends_with_its_guard() {
         let guard = server.impersonate().unwrap();
         assert!(impersonation_level().is_some());
         // Asking who the peer is leaves the thread as it was.
-        assert_eq!(server.peer_cred().unwrap().learnt, Learnt::Impersonation);
+        assert!(server.peer_cred().unwrap().authenticated().is_some());
         assert!(impersonation_level().is_some());
         let error = server.impersonate().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
@@ -1031,7 +1037,7 @@ fn who_is_not_this_user_is_refused() {
 
         let path = fresh_path();
         let _listener = ListenOptions::new()
-            .access(Access::Everyone)
+            .access(Access::EVERYONE)
             .bind(&path)
             .unwrap();
         acting_with(&stranger, || WinStream::connect(&path)).unwrap();
@@ -1050,10 +1056,10 @@ fn nobody_may_change_a_pipes_rights_not_even_its_owner() {
     }
     within(LIMIT, || {
         for access in [
-            Access::CurrentUser,
-            Access::Everyone,
-            Access::CurrentUser.and(Access::NeverRemote),
-            Access::LowIntegrity,
+            Access::CURRENT_USER,
+            Access::EVERYONE,
+            Access::CURRENT_USER.never_remote(),
+            Access::CURRENT_USER.low_integrity(),
         ] {
             let path = fresh_path();
             let _listener = ListenOptions::new().access(access).bind(&path).unwrap();
@@ -1077,15 +1083,15 @@ fn the_systems_access_check_says_who_may_do_what() {
     let reason = "gives an owner every standard right, and takes no user out of a token";
     let is_wine = skips_under_wine(name, |_| true, reason);
     for (access, lets_strangers_in) in [
-        (Access::CurrentUser, false),
+        (Access::CURRENT_USER, false),
         (
-            Access::Sid("S-1-5-21-11-22-33-1001".parse().unwrap()),
+            Access::from("S-1-5-21-11-22-33-1001".parse::<Sid>().unwrap()),
             false,
         ),
-        (Access::Authenticated, true),
-        (Access::Everyone, true),
-        (Access::CurrentUser.and(Access::NeverRemote), false),
-        (Access::CurrentUser.and(Access::LowIntegrity), false),
+        (Access::AUTHENTICATED_USERS, true),
+        (Access::EVERYONE, true),
+        (Access::CURRENT_USER.never_remote(), false),
+        (Access::CURRENT_USER.low_integrity(), false),
     ] {
         let (_listener, client, _server) = connect_by(ListenOptions::new().access(access.clone()));
         for (token, rights, expected) in [
@@ -1177,7 +1183,7 @@ fn low_integrity_is_refused_unless_it_is_let_in() {
         }
 
         let path = fresh_path();
-        let access = Access::CurrentUser.and(Access::LowIntegrity);
+        let access = Access::CURRENT_USER.low_integrity();
         let _listener = ListenOptions::new().access(access).bind(&path).unwrap();
         acting_with(&token, || WinStream::connect(&path)).unwrap();
     });
@@ -1199,7 +1205,10 @@ fn this_users_server_is_not_what_a_process_of_low_integrity_may_have_made() {
         // And here it may make instances.
         let shared = fresh_path();
         let mut options = ListenOptions::new();
-        let _listener = options.access(Access::LowIntegrity).bind(&shared).unwrap();
+        let _listener = options
+            .access(Access::CURRENT_USER.low_integrity())
+            .bind(&shared)
+            .unwrap();
         for path in [&taken, &shared] {
             let expect = |server| ConnectOptions::new().expect_server(server).connect(path);
             let error = expect(Server::CurrentUser).unwrap_err();

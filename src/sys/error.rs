@@ -151,7 +151,7 @@ impl Code {
     pub(crate) fn explain_account(self) -> io::Error {
         self.with(
             io::ErrorKind::NotFound,
-            "no account that can be asked has this identifier",
+            "there is no such account, or the computer that knows it can't be asked",
         )
     }
 
@@ -160,7 +160,7 @@ impl Code {
         match self.0 {
             win32::ERROR_CANNOT_IMPERSONATE => self.with(
                 io::ErrorKind::PermissionDenied,
-                "Windows tells who the client is only after something was read from him: \
+                "Windows knows the client only after something was read from it: \
                  read something first",
             ),
             win32::ERROR_INVALID_FUNCTION => self.with(
