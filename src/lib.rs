@@ -87,6 +87,8 @@ pub use sid::{Integrity, ParseSidError, Sid};
 #[cfg(windows)]
 pub use stream::WinStream;
 
+// The docs list a type's methods in the order of these modules: first those that make one.
+
 // Plain data: tested everywhere, used on Windows.
 #[cfg(any(windows, test))]
 #[cfg_attr(
@@ -94,32 +96,37 @@ pub use stream::WinStream;
     allow(dead_code, reason = "only the Windows half connects and binds")
 )]
 mod access;
-#[cfg(windows)]
-mod account;
 mod addr;
-#[cfg(windows)]
-mod handle;
-#[cfg(windows)]
-mod handoff;
 mod input;
-pub mod ipc;
-#[cfg(windows)]
-mod listener;
 #[cfg(windows)]
 mod options;
-#[cfg(windows)]
-mod peer;
-#[cfg(windows)]
-mod pipes;
-mod protocol;
 #[cfg(any(windows, test))]
 #[cfg_attr(
     not(windows),
     allow(dead_code, reason = "only the Windows half connects and binds")
 )]
 mod sid;
+
+#[cfg(windows)]
+mod listener;
 #[cfg(windows)]
 mod stream;
+
+// What else a stream and an identifier can do.
+#[cfg(windows)]
+mod account;
+#[cfg(windows)]
+mod handle;
+#[cfg(windows)]
+mod handoff;
+#[cfg(windows)]
+mod peer;
+#[cfg(windows)]
+mod pipes;
+
+pub mod ipc;
+
+mod protocol;
 mod sys;
 #[cfg(windows)]
 mod wait;

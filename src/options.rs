@@ -290,8 +290,8 @@ impl ConnectOptions {
     /// Says what the server may do with this client's identity. The default is
     /// [`Impersonation::Identification`].
     ///
-    /// Whoever has made the pipe may do it. So a client that lets the server act in its name says whom
-    /// it expects, with [`expect_server`](Self::expect_server).
+    /// Any program that has made the pipe may do it. So a client that lets the server act in its name
+    /// should say which server it expects, with [`expect_server`](Self::expect_server).
     ///
     /// # Examples
     /// ```
@@ -304,10 +304,11 @@ impl ConnectOptions {
         self
     }
 
-    /// Makes sure, before a byte is sent, that the pipe was made by whom this client expects.
+    /// Makes sure, before a byte is sent, that the pipe was made by the server that this client expects.
     ///
     /// Otherwise a program that has made a pipe of that name first gets what is meant for the server.
-    /// The pipe's own record of its owner is looked at, and not a guess by the process's number.
+    /// The check looks at the pipe's own record of its owner, and not at the process that has the
+    /// server's number.
     ///
     /// A server that may act as the client, by [`impersonation`](Self::impersonation), can't do so
     /// before that. So what it gets is the identity of the thread that writes, with each write, and not
