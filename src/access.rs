@@ -511,8 +511,8 @@ impl Granted {
     }
 }
 
-/// What a server may do with the identity of the client that connects to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// What a server may do with the identity of the client that connects to it, in ascending order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 #[allow(clippy::enum_variant_names, reason = "they are Windows' names")]
 pub enum Impersonation {

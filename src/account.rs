@@ -28,24 +28,6 @@ impl Sid {
         user(&Token::current()?)
     }
 
-    /// Looks up the account's name, such as `OFFICE\ada`. It may ask the network.
-    ///
-    /// This corresponds to calling `LookupAccountSidW`.
-    ///
-    /// # Errors
-    /// [`NotFound`](io::ErrorKind::NotFound) if no account has this identifier, or it's one of
-    /// another computer that can't be asked.
-    ///
-    /// # Examples
-    /// ```
-    /// let name = winpipe::Sid::LOCAL_SYSTEM.account_name()?;
-    /// assert!(name.contains('\\'));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn account_name(&self) -> io::Result<String> {
-        token::lookup_account_sid(&self.to_bytes())
-    }
-
     /// Looks up the identifier of a user, a group or a service by name: `ada`, `OFFICE\ada`,
     /// `NT SERVICE\Spooler`. It may ask the network.
     ///
@@ -75,6 +57,24 @@ impl Sid {
             return Err(invalid(format!("{} is no account's name", quote(name))));
         }
         sid(token::lookup_account_name(name))
+    }
+
+    /// Looks up the account's name, such as `OFFICE\ada`. It may ask the network.
+    ///
+    /// This corresponds to calling `LookupAccountSidW`.
+    ///
+    /// # Errors
+    /// [`NotFound`](io::ErrorKind::NotFound) if no account has this identifier, or it's one of
+    /// another computer that can't be asked.
+    ///
+    /// # Examples
+    /// ```
+    /// let name = winpipe::Sid::LOCAL_SYSTEM.account_name()?;
+    /// assert!(name.contains('\\'));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn account_name(&self) -> io::Result<String> {
+        token::lookup_account_sid(&self.to_bytes())
     }
 }
 

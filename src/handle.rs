@@ -37,13 +37,13 @@ impl IntoRawHandle for WinStream {
 ///
 /// # Errors
 /// The handle is looked at when the stream is first used. Then every call fails, with
-/// - [`InvalidInput`](io::ErrorKind::InvalidInput), if the handle isn't one end of a pipe or is
+/// - [`InvalidInput`](std::io::ErrorKind::InvalidInput), if the handle isn't one end of a pipe or is
 ///   synchronous, or if the end doesn't wait and the handle doesn't allow that to be changed;
-/// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), if the handle lacks
+/// - [`PermissionDenied`](std::io::ErrorKind::PermissionDenied), if the handle lacks
 ///   `FILE_READ_ATTRIBUTES`, as that of the server of a pipe made with `PIPE_ACCESS_OUTBOUND` does.
 ///
 /// Where the handle goes one way only, calls that would go the other way fail with
-/// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
+/// [`PermissionDenied`](std::io::ErrorKind::PermissionDenied).
 impl From<OwnedHandle> for WinStream {
     fn from(handle: OwnedHandle) -> WinStream {
         WinStream::adopt(

@@ -41,19 +41,19 @@
 //!
 //! | `std::os::unix::net` | here |
 //! |---|---|
-//! | `UnixStream` | `WinStream` |
-//! | `UnixListener` | `WinListener` |
+//! | `UnixStream` | [`WinStream`] |
+//! | `UnixListener` | [`WinListener`] |
 //! | `SocketAddr` | [`WinPipeSocketAddr`] |
-//! | `Incoming` | `WinIncoming` |
+//! | `Incoming` | [`WinIncoming`] |
 //!
-//! What std doesn't have: `ListenOptions` says who may connect (`Access`), `ConnectOptions` which server
-//! a client expects, and `WinStream::peer_cred` who the peer is.
+//! What std doesn't have: [`ListenOptions`] say who may connect (an [`Access`]), [`ConnectOptions`]
+//! which server a client expects, and [`PeerCred`] what Windows knows about the peer.
 //!
 //! # What to rely on
 //! - A stream is bytes, both ways at once, from any number of threads. Nothing is lost or sent twice,
 //!   whatever timeouts, nonblocking mode and shutdown do.
 //! - Bytes that were written arrive, even if the stream is dropped the moment after.
-//! - `shutdown(Write)` is the end for the peer, who can still answer.
+//! - `shutdown(Write)` is the end for the peer, which can still answer.
 //! - Clients can connect as soon as `bind` has returned, and are accepted in order.
 //! - Only the current user's processes on this computer can connect, unless the program says
 //!   otherwise.
@@ -68,7 +68,21 @@
 //! runs under a lock of this crate or as a client, so it may use the crate, with the same streams
 //! and listeners too. What it does there leaves no records. If it panics, the panic hook reports that
 //! and the call returns its result.
-
+//!
+// Elsewhere these link to the docs for Windows.
+#![cfg_attr(
+    not(windows),
+    doc = "
+[`Access`]: https://docs.rs/winpipe/latest/winpipe/struct.Access.html
+[`ConnectOptions`]: https://docs.rs/winpipe/latest/winpipe/struct.ConnectOptions.html
+[`Impersonated`]: https://docs.rs/winpipe/latest/winpipe/struct.Impersonated.html
+[`ListenOptions`]: https://docs.rs/winpipe/latest/winpipe/struct.ListenOptions.html
+[`PeerCred`]: https://docs.rs/winpipe/latest/winpipe/struct.PeerCred.html
+[`WinIncoming`]: https://docs.rs/winpipe/latest/winpipe/struct.WinIncoming.html
+[`WinListener`]: https://docs.rs/winpipe/latest/winpipe/struct.WinListener.html
+[`WinStream`]: https://docs.rs/winpipe/latest/winpipe/struct.WinStream.html
+"
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(windows)]

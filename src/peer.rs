@@ -132,7 +132,7 @@ impl WinStream {
 /// A server that obeys its own user only:
 /// ```no_run
 /// use std::io;
-/// use winpipe::{PeerCred, Sid, WinStream};
+/// use winpipe::{Sid, WinStream};
 ///
 /// fn authorise(stream: &WinStream) -> io::Result<()> {
 ///     match stream.peer_cred()?.authenticated() {
@@ -153,27 +153,27 @@ impl PeerCred {
     /// Returns the identity of the client, **which may be used to authorise**. It's learnt by
     /// impersonating the client for a moment.
     ///
-    /// It's that of the client when it connected; of one that
-    /// [expects a server](crate::ConnectOptions::expect_server) and lets that act in its name, and of
-    /// other programs' clients that ask for it, that of the client when it sent the last message read.
+    /// It's the identity that the client had when it connected. Some clients are known by the last
+    /// message read instead: those that [expect a server](crate::ConnectOptions::expect_server) and let
+    /// it act in their name, and other programs' clients that ask Windows for it.
     ///
     /// `None` if Windows doesn't vouch for the peer:
     /// - This is the client's end. A client makes sure of its server with
     ///   [`expect_server`](crate::ConnectOptions::expect_server).
     /// - The client hides its identity ([`Impersonation::Anonymous`](crate::Impersonation::Anonymous)).
-    /// - The client's identity is that of its last message, and nothing has been read yet.
+    /// - The client is known by its last message, and nothing has been read yet.
     /// - The client connected in the short time between [`accept`](crate::WinListener::accept)'s look
     ///   for one and its wait for one, where Windows forgets the identity.
     ///
     /// # Examples
     /// ```no_run
-    /// use winpipe::{Integrity, WinListener};
+    /// use winpipe::WinListener;
     ///
     /// let (stream, _) = WinListener::bind(r"\\.\pipe\my-service")?.accept()?;
     /// let Some(client) = stream.peer_cred()?.authenticated() else {
     ///     return Err(std::io::ErrorKind::PermissionDenied.into());
     /// };
-    /// let may_change_settings = client.elevated && client.integrity >= Integrity::HIGH;
+    /// println!("user {}, may change settings: {}", client.user, client.elevated);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
