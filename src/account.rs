@@ -175,6 +175,32 @@ mod tests {
     }
 
     #[test]
+    fn every_access_is_a_descriptor_to_the_system_or_invalid_input() {
+        let package: Sid = "S-1-15-2-1-2-3-4-5-6-7".parse().unwrap();
+        let service: Sid = "S-1-5-80-1-2-3-4-5".parse().unwrap();
+        for access in [
+            Access::CURRENT_USER,
+            Access::LOGON_SESSION,
+            Access::AUTHENTICATED_USERS,
+            Access::EVERYONE,
+            Access::ADMINISTRATORS.or(service).never_remote(),
+            Access::EVERYONE.local_logon().low_integrity(),
+            Access::CURRENT_USER.app_packages().app_package(package),
+            Access::sddl("D:P(A;;FA;;;WD)"),
+        ] {
+            descriptor(&access).unwrap_or_else(|error| panic!("{access:?}: {error}"));
+        }
+        for access in [
+            Access::from(package),
+            Access::CURRENT_USER.never_remote().or(service),
+            Access::sddl("nonsense"),
+        ] {
+            let error = descriptor(&access).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{access:?}");
+        }
+    }
+
+    #[test]
     fn the_systems_descriptors_say_who_made_a_pipe() {
         for (sddl, owner, label) in [
             (

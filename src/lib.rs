@@ -1,7 +1,7 @@
 //! UnixStream for Windows: named pipes with the API *and the behaviour* of `std::os::unix::net`.
 //!
-//! A server that answers in capitals, and a client, in one program. It runs on Windows over a named
-//! pipe, and on Unix, by the same source, over a Unix socket:
+//! A server that answers in capitals, and a client, in one program. It runs over a named pipe on Windows,
+//! and over a Unix socket on Unix:
 //!
 //! ```
 //! use std::io::{self, Read, Write};
@@ -32,7 +32,11 @@
 //!     stream.read_to_string(&mut answer)?;
 //!     assert_eq!(answer, "HELLO");
 //!
-//!     server.join().expect("the server panicked")
+//!     server.join().expect("the server panicked")?;
+//!     // A pipe goes with its listener, but a socket's file stays.
+//!     #[cfg(unix)]
+//!     std::fs::remove_file(&path)?;
+//!     Ok(())
 //! }
 //! ```
 //!
