@@ -1,5 +1,5 @@
-//! Who may connect to a pipe, what a server may do as its client, and whom a client expects: plain
-//! data, and what it's called in the system's own words.
+//! Who may connect to a pipe, what a server may do as its client, and which server a client expects:
+//! plain data, and its translation into Windows' terms.
 //!
 //! Pure `std`, no system call, so it's tested on every platform.
 
@@ -28,83 +28,92 @@ const EVERYTHING: u32 = 0x1f_01ff;
 
 /// Who may connect to a pipe.
 ///
-/// The process that makes the pipe can always connect to it, too. Everybody else has only the rights
-/// to read and write. Making instances, which is posing as the server, takes one right more. Only the
-/// server's own user has it; where the server is elevated only administrators have it, so that
-/// unelevated processes of the same user don't. Nobody can change a pipe's access rights, its owner
-/// included.
+/// Start with a user or a group: [`CURRENT_USER`](Self::CURRENT_USER) is the default, and any [`Sid`]
+/// converts. [`or`](Self::or) lets in further ones. What holds for all of them comes last:
 ///
-/// Several are combined with [`and`](Self::and), to let all of them in. SECURITY.md has a table of who
-/// may do what by each.
+/// | method | effect |
+/// |---|---|
+/// | [`never_remote`](Self::never_remote), [`local_logon`](Self::local_logon) | fewer may connect: it depends on how they have logged on |
+/// | [`low_integrity`](Self::low_integrity), [`app_packages`](Self::app_packages), [`app_package`](Self::app_package) | more of their processes may connect: sandboxed ones, too |
+///
+/// The server's own user can always connect, too, unless the access names its
+/// [`LOGON_SESSION`](Self::LOGON_SESSION) instead.
+///
+/// Clients get the rights to read and write, and no other. Making instances of the pipe, which is
+/// posing as the server, takes one right more, which only the server's own user has; if the server is
+/// elevated, only administrators have it, and unelevated processes of the same user don't. Nobody can
+/// change a pipe's access rights, its owner included.
+///
+/// SECURITY.md has a table of who may do what with each access. `Debug` says an access in words.
 ///
 /// # Examples
-/// This user, and the members of a group, but never from another computer:
+/// This user and the members of a group, but not over the network:
 /// ```
 /// use winpipe::{Access, Sid};
 ///
-/// let group: Sid = "S-1-5-32-578".parse()?;
-/// let access = Access::CurrentUser.and(Access::Sid(group)).and(Access::NeverRemote);
-/// # Ok::<(), std::io::Error>(())
+/// let operators: Sid = "S-1-5-32-578".parse()?;
+/// let access = Access::CURRENT_USER.or(operators).never_remote();
+/// assert_eq!(
+///     format!("{access:?}"),
+///     "the current user or the members of S-1-5-32-578, never over the network"
+/// );
+/// # Ok::<(), winpipe::ParseSidError>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Access {
-    /// The user that makes the pipe, in all sessions. It's the default.
-    ///
-    /// On a thread that impersonates, that is the user that the thread acts as. The process itself
-    /// can connect, too, and it makes the further instances.
-    #[default]
-    CurrentUser,
-    /// The processes of this logon session, and not the same user's other sessions. Programs that were
-    /// started from it as somebody else (`runas`) are of this session, too. Services of the system are
-    /// of none, and get [`Unsupported`](io::ErrorKind::Unsupported).
-    ///
-    /// The user's other sessions have one right left: to make instances that can neither read nor
-    /// write. They can get in the way, and could so anyway, as a process isn't protected from others
-    /// of its user.
-    LogonSession,
-    /// Everybody who has logged on with a name and a password, or is known to the domain: no guests,
-    /// and no anonymous users.
-    Authenticated,
-    /// Everybody but anonymous users; guests, too.
-    Everyone,
-    /// One user, or the members of one group.
-    Sid(Sid),
-    /// Processes of low integrity, such as a browser's, among those who may connect otherwise: no
-    /// further user, and not the default.
-    ///
-    /// **The server's own user's processes of low integrity can then make instances, too, and pose as
-    /// the server**, unless the server is elevated. Windows knows them by the same identifiers as the
-    /// server, and an integrity label can't tell the right to make instances from the right to write.
-    LowIntegrity,
-    /// Apps in containers (AppContainers), which have low integrity: those of the users who may connect
-    /// otherwise. They can't make instances. But this lets in what
-    /// [`LowIntegrity`](Access::LowIntegrity) lets in, too, with what is said there.
-    AppContainers,
-    /// Nobody who has logged on over the network, whoever it is and whatever `reject_remote` says:
-    /// also not such a user's processes on this computer, as those of a remote shell may be.
-    NeverRemote,
-    /// What a security descriptor in SDDL says, to the letter. It can't be combined.
-    ///
-    /// It must give this process reading, writing and making instances (`0x12019f`, which is `FRFW`),
-    /// or the backlog can't be made. The pipe's owner can change these rights, unless there is an entry
-    /// for the owner's rights, such as `(A;;RC;;;S-1-3-4)`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Access(Policy);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Policy {
+    Rules(Rules),
     Sddl(String),
-    /// All of these: what [`and`](Access::and) makes.
-    AllOf(Combined),
+    /// It can't be put into effect, for this reason.
+    Invalid(String),
 }
 
-/// Access that [`Access::and`] has combined. It holds no other combination, however it came about.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Combined(Vec<Access>);
+struct Rules {
+    /// There is always one, and none twice.
+    first: Who,
+    others: Vec<Who>,
+    terms: Terms,
+}
 
-impl fmt::Debug for Combined {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    CurrentUser,
+    LogonSession,
+    Sid(Sid),
+}
+
+/// What holds for all who may connect.
+#[derive(Clone, PartialEq, Eq)]
+struct Terms {
+    logons: Logons,
+    low_integrity: bool,
+    app_packages: Vec<Sid>,
+}
+
+/// How those who may connect can have logged on. Each excludes more than the one before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Logons {
+    Any,
+    NotNetwork,
+    Local,
+}
+
+impl Logons {
+    /// Those who logged on otherwise.
+    fn excluded(self) -> &'static [Sid] {
+        const REMOTE: [Sid; 2] = [Sid::NETWORK, Sid::REMOTE_INTERACTIVE_LOGON];
+        match self {
+            Logons::Any => &[],
+            Logons::NotNetwork => &REMOTE[..1],
+            Logons::Local => &REMOTE,
+        }
     }
 }
 
-/// Who makes a pipe.
+/// The maker of a pipe.
 pub(crate) struct Maker<'a> {
     /// The user that this thread acts as, who'll own the pipe.
     pub(crate) user: Sid,
@@ -121,66 +130,260 @@ pub(crate) struct Maker<'a> {
 }
 
 impl Access {
-    /// Lets both in; or, with [`NeverRemote`](Access::NeverRemote), restricts both.
+    /// The user that makes the pipe, in all sessions. It's the default.
+    ///
+    /// On a thread that impersonates, this is the user that the thread acts as. The process itself
+    /// can connect, too, and it makes the further instances.
+    pub const CURRENT_USER: Access = Access::of(Who::CurrentUser);
+
+    /// The processes of this logon session, and not those of the same user's other sessions.
+    ///
+    /// Programs that were started from it as another user (`runas`) are part of it, too. Services of
+    /// the system are in no session, and `bind` fails with [`Unsupported`](io::ErrorKind::Unsupported).
+    ///
+    /// The user's other sessions have one right left: to make instances that can neither read nor
+    /// write. They can get in the way, and could so anyway, as a process isn't protected from others
+    /// of its user.
+    pub const LOGON_SESSION: Access = Access::of(Who::LogonSession);
+
+    /// All users that have logged on with an account: no guests, no anonymous users.
+    pub const AUTHENTICATED_USERS: Access = Access::of(Who::Sid(Sid::AUTHENTICATED_USERS));
+
+    /// All users, guests included, but not anonymous ones.
+    pub const EVERYONE: Access = Access::of(Who::Sid(Sid::EVERYONE));
+
+    /// This computer's administrators. Of those, only elevated processes count as administrators.
+    pub const ADMINISTRATORS: Access = Access::of(Who::Sid(Sid::ADMINISTRATORS));
+
+    const fn of(first: Who) -> Access {
+        Access(Policy::Rules(Rules {
+            first,
+            others: Vec::new(),
+            terms: Terms {
+                logons: Logons::Any,
+                low_integrity: false,
+                app_packages: Vec::new(),
+            },
+        }))
+    }
+
+    /// Takes the access rights from a security descriptor in SDDL, to the letter.
+    ///
+    /// The descriptor must give this process reading, writing and making instances (`0x12019f`, which
+    /// is `FRFW`), or the backlog can't be made. The pipe's owner can change the rights, unless there
+    /// is an entry for the owner's rights, such as `(A;;RC;;;S-1-3-4)`.
+    ///
+    /// It can't be combined or restricted: then `bind` fails with
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput), as it does if the text is no descriptor.
     ///
     /// # Examples
     /// ```
     /// use winpipe::Access;
     ///
-    /// let access = Access::Authenticated.and(Access::NeverRemote);
+    /// let access = Access::sddl("D:P(A;;FA;;;SY)(A;;FA;;;BA)(A;;RC;;;S-1-3-4)");
     /// ```
     #[must_use]
-    pub fn and(self, other: Access) -> Access {
-        let mut all = self.into_parts();
-        all.extend(other.into_parts());
-        Access::AllOf(Combined(all))
+    pub fn sddl(text: impl Into<String>) -> Access {
+        Access(Policy::Sddl(text.into()))
+    }
+
+    /// Lets in either: those who may connect by `self`, and those who may connect by `other`.
+    ///
+    /// Restrictions and labels hold for all, so call those methods on the whole, after `or`. If the two
+    /// differ in them, `bind` fails with [`InvalidInput`](io::ErrorKind::InvalidInput).
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{Access, Sid};
+    ///
+    /// let access = Access::CURRENT_USER.or(Access::ADMINISTRATORS).or(Sid::NETWORK_SERVICE);
+    /// ```
+    #[must_use]
+    pub fn or(self, other: impl Into<Access>) -> Access {
+        let (mut rules, others) = match (self.0, other.into().0) {
+            (Policy::Rules(rules), Policy::Rules(others)) => (rules, others),
+            (invalid @ Policy::Invalid(_), _) | (_, invalid @ Policy::Invalid(_)) => {
+                return Access(invalid);
+            }
+            (Policy::Sddl(sddl), _) | (_, Policy::Sddl(sddl)) => return Access(complete(&sddl)),
+        };
+        if rules.terms != others.terms {
+            let message = "access with never_remote, local_logon, low_integrity or app_package on one \
+                           side of `or` only: they hold for all, so call them last";
+            return Access(Policy::Invalid(message.into()));
+        }
+        for who in std::iter::once(others.first).chain(others.others) {
+            if who != rules.first && !rules.others.contains(&who) {
+                rules.others.push(who);
+            }
+        }
+        Access(Policy::Rules(rules))
+    }
+
+    /// Excludes those who have logged on over the network, whichever users they are.
+    ///
+    /// That goes for their processes on this computer, too, such as those of a remote shell, whatever
+    /// [`reject_remote`](crate::ListenOptions::reject_remote) says. A server that has been started over
+    /// the network itself can't make such a pipe: `bind` fails with
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::Access;
+    ///
+    /// let access = Access::AUTHENTICATED_USERS.never_remote();
+    /// ```
+    #[must_use]
+    pub fn never_remote(self) -> Access {
+        self.with(|terms| terms.logons = terms.logons.max(Logons::NotNetwork))
+    }
+
+    /// Excludes those who have logged on from another computer: over the network, as
+    /// [`never_remote`](Self::never_remote) does, and by remote desktop.
+    ///
+    /// A server that runs in a remote session itself can't make such a pipe: `bind` fails with
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::Access;
+    ///
+    /// let access = Access::CURRENT_USER.local_logon();
+    /// ```
+    #[must_use]
+    pub fn local_logon(self) -> Access {
+        self.with(|terms| terms.logons = terms.logons.max(Logons::Local))
+    }
+
+    /// Labels the pipe with low integrity, so that processes of low integrity, such as a browser's, can
+    /// connect: those of the users who may connect anyway. By default they can't.
+    ///
+    /// **The server's own user's processes of low integrity can then make instances, too, and pose as
+    /// the server**, unless the server is elevated. Windows knows them by the same identifiers as the
+    /// server, and an integrity label can't tell the right to make instances from the right to write.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::Access;
+    ///
+    /// let access = Access::CURRENT_USER.low_integrity();
+    /// ```
+    #[must_use]
+    pub fn low_integrity(self) -> Access {
+        self.with(|terms| terms.low_integrity = true)
+    }
+
+    /// Lets in all apps that run in an AppContainer, as [`app_package`](Self::app_package) does one
+    /// package's: those that the users who may connect have started.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::Access;
+    ///
+    /// let access = Access::CURRENT_USER.app_packages();
+    /// ```
+    #[must_use]
+    pub fn app_packages(self) -> Access {
+        self.app_package(Sid::ALL_APP_PACKAGES)
+    }
+
+    /// Lets in the apps of one package, which run in an AppContainer: those that the users who may
+    /// connect have started.
+    ///
+    /// Apps can't make instances of the pipe. But they have low integrity, so this lets in what
+    /// [`low_integrity`](Self::low_integrity) does, with the risk described there.
+    ///
+    /// A package's identifier, `S-1-15-2-…`, is what
+    /// `DeriveAppContainerSidFromAppContainerName` gives. With any other, `bind` fails with
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput).
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{Access, Sid};
+    ///
+    /// let package: Sid = "S-1-15-2-1-2-3-4-5-6-7".parse()?;
+    /// let access = Access::CURRENT_USER.app_package(package);
+    /// # Ok::<(), winpipe::ParseSidError>(())
+    /// ```
+    #[must_use]
+    pub fn app_package(self, package: Sid) -> Access {
+        let access = self.with(|terms| {
+            if !terms.app_packages.contains(&package) {
+                terms.app_packages.push(package);
+            }
+        });
+        match access.0 {
+            Policy::Rules(_) if !package.is_app_package() => Access(Policy::Invalid(format!(
+                "{package} is no app package: the identifier of one looks like S-1-15-2-1-2-3-4-5-6-7"
+            ))),
+            policy => Access(policy),
+        }
+    }
+
+    /// Changes what holds for all.
+    fn with(self, change: impl FnOnce(&mut Terms)) -> Access {
+        Access(match self.0 {
+            Policy::Rules(mut rules) => {
+                change(&mut rules.terms);
+                Policy::Rules(rules)
+            }
+            Policy::Sddl(sddl) => complete(&sddl),
+            invalid @ Policy::Invalid(_) => invalid,
+        })
     }
 
     /// The descriptor in SDDL of a pipe that `maker` makes.
-    pub(crate) fn sddl(&self, maker: &Maker<'_>) -> io::Result<String> {
-        let parts = self.parts();
-        if let [Access::Sddl(sddl)] = parts {
+    pub(crate) fn to_sddl(&self, maker: &Maker<'_>) -> io::Result<String> {
+        match &self.0 {
+            Policy::Rules(rules) => rules.to_sddl(maker),
             // To Windows the string would end there, and so would the policy.
-            if sddl.contains('\0') {
-                return Err(invalid(format!(
-                    "the SDDL string {} holds a NUL character",
-                    quote(sddl)
-                )));
-            }
-            return Ok(sddl.clone());
+            Policy::Sddl(sddl) if sddl.contains('\0') => Err(invalid(format!(
+                "the SDDL string {} holds a NUL character",
+                quote(sddl)
+            ))),
+            Policy::Sddl(sddl) => Ok(sddl.clone()),
+            Policy::Invalid(message) => Err(invalid(message.clone())),
         }
-        let mut denied = Vec::new();
-        let mut label = Integrity::MEDIUM;
+    }
+}
+
+/// The policy of one who combines or restricts this SDDL string.
+fn complete(sddl: &str) -> Policy {
+    Policy::Invalid(format!(
+        "access by the SDDL string {} is complete as it is, \
+         and can't be combined with other access or restricted",
+        quote(sddl)
+    ))
+}
+
+impl Rules {
+    fn who(&self) -> impl Iterator<Item = &Who> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    fn to_sddl(&self, maker: &Maker<'_>) -> io::Result<String> {
         let mut granted = Granted::default();
         let mut names_the_server = false;
-        for part in parts {
-            match part {
-                Access::CurrentUser => {
+        for who in self.who() {
+            match who {
+                Who::CurrentUser => {
                     names_the_server = true;
                     granted.add(maker.user, CONNECT);
                 }
-                Access::LogonSession => {
+                Who::LogonSession => {
                     names_the_server = true;
                     granted.add((maker.logon)()?, CONNECT);
                 }
-                Access::Authenticated => granted.add(Sid::AUTHENTICATED_USERS, CONNECT),
-                Access::Everyone => granted.add(Sid::EVERYONE, CONNECT),
-                Access::Sid(sid) => granted.add(*sid, CONNECT),
-                Access::AppContainers => {
-                    granted.add(Sid::ALL_APP_PACKAGES, CONNECT);
-                    label = Integrity::LOW;
-                }
-                Access::LowIntegrity => label = Integrity::LOW,
-                Access::NeverRemote => denied = vec![(Sid::NETWORK, EVERYTHING)],
-                Access::Sddl(sddl) => {
-                    return Err(invalid(format!(
-                        "access by the SDDL string {} is complete as it is, \
-                         and can't be combined with other access",
-                        quote(sddl)
-                    )));
-                }
-                Access::AllOf(_) => unreachable!("a combination holds no other"),
+                Who::Sid(sid) => granted.add(*sid, CONNECT),
             }
+        }
+        let Terms {
+            logons,
+            low_integrity,
+            app_packages,
+        } = &self.terms;
+        for package in app_packages {
+            granted.add(*package, CONNECT);
         }
         // The server itself, which could make no further instance otherwise.
         match maker.process {
@@ -192,40 +395,97 @@ impl Access {
 
         // Windows looks at the entries in this order, and at each right's first entry only.
         let mut sddl = format!("O:{}D:P", maker.user);
-        let mut entry = |kind, (sid, rights): &(Sid, u32)| {
+        let mut entry = |kind, sid: &Sid, rights: u32| {
             sddl += &format!("({kind};;{rights:#x};;;{sid})");
         };
-        denied.iter().for_each(|denied| entry('D', denied));
-        granted
-            .entries
-            .iter()
-            .for_each(|entry_of| entry('A', entry_of));
+        for excluded in logons.excluded() {
+            entry('D', excluded, EVERYTHING);
+        }
+        for (sid, rights) in &granted.entries {
+            entry('A', sid, *rights);
+        }
         // An owner may always look at an object's access rights and change them, unless there is an
         // entry for the owner's rights. Looking is harmless, but takes an instance as any opening does,
         // so it's denied to an owner who isn't let in above.
         if !granted.has(&maker.user, CONNECT) {
-            entry('D', &(maker.user, EVERYTHING));
+            entry('D', &maker.user, EVERYTHING);
         }
-        entry('A', &(Sid::OWNER_RIGHTS, READ_CONTROL));
+        entry('A', &Sid::OWNER_RIGHTS, READ_CONTROL);
         // What is trusted less has none of these rights at all. Without a label it could still open the
         // pipe to read. Nobody can label anything with more than is its own.
+        let label = match *low_integrity || !app_packages.is_empty() {
+            true => Integrity::LOW,
+            false => Integrity::MEDIUM,
+        };
         let label = label.min(maker.integrity).level();
         Ok(sddl + &format!("S:(ML;;NRNWNX;;;S-1-16-{label})"))
     }
+}
 
-    /// All that isn't made of others, in order.
-    fn parts(&self) -> &[Access] {
-        match self {
-            Access::AllOf(all) => &all.0,
-            one => std::slice::from_ref(one),
-        }
+/// [`Access::CURRENT_USER`].
+impl Default for Access {
+    fn default() -> Access {
+        Access::CURRENT_USER
     }
+}
 
-    fn into_parts(self) -> Vec<Access> {
-        match self {
-            Access::AllOf(all) => all.0,
-            one => vec![one],
+/// One user, the members of one group, or one service.
+///
+/// A service's identifier is that of `NT SERVICE\NAME`, which
+/// [`Sid::from_account_name`](crate::Sid::from_account_name) looks up. An app package connects only as a
+/// user that may connect, too, so `bind` fails with [`InvalidInput`](io::ErrorKind::InvalidInput) for
+/// its identifier: see [`Access::app_package`].
+impl From<Sid> for Access {
+    fn from(sid: Sid) -> Access {
+        if sid.is_app_package() {
+            return Access(Policy::Invalid(format!(
+                "{sid} is an app package, and apps connect only as a user who may connect, too: \
+                 use app_package on the access of such users"
+            )));
         }
+        Access::of(Who::Sid(sid))
+    }
+}
+
+/// In words.
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules = match &self.0 {
+            Policy::Rules(rules) => rules,
+            Policy::Sddl(sddl) => return write!(f, "by the SDDL string {}", quote(sddl)),
+            Policy::Invalid(message) => return write!(f, "invalid: {message}"),
+        };
+        for (at, who) in rules.who().enumerate() {
+            if at > 0 {
+                f.write_str(" or ")?;
+            }
+            match who {
+                Who::CurrentUser => f.write_str("the current user")?,
+                Who::LogonSession => f.write_str("this logon session")?,
+                Who::Sid(Sid::AUTHENTICATED_USERS) => f.write_str("authenticated users")?,
+                Who::Sid(Sid::EVERYONE) => f.write_str("everyone")?,
+                Who::Sid(Sid::ADMINISTRATORS) => f.write_str("administrators")?,
+                Who::Sid(group) if group.is_builtin_group() => {
+                    write!(f, "the members of {group}")?;
+                }
+                Who::Sid(sid) => write!(f, "{sid}")?,
+            }
+        }
+        match rules.terms.logons {
+            Logons::Any => {}
+            Logons::NotNetwork => f.write_str(", never over the network")?,
+            Logons::Local => f.write_str(", logged on at this computer only")?,
+        }
+        if rules.terms.low_integrity {
+            f.write_str(", also at low integrity")?;
+        }
+        for package in &rules.terms.app_packages {
+            match package {
+                &Sid::ALL_APP_PACKAGES => f.write_str(", also in any app package")?,
+                package => write!(f, ", also in the app package {package}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -251,14 +511,14 @@ impl Granted {
     }
 }
 
-/// What a server may do with the identity of the client that connects to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// What a server may do with the identity of the client that connects to it, in ascending order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 #[allow(clippy::enum_variant_names, reason = "they are Windows' names")]
 pub enum Impersonation {
     /// Learn nothing.
     Anonymous,
-    /// Learn who the client is, and not act in its name. It's the default.
+    /// Learn who the client's user is, and not act in its name. It's the default.
     #[default]
     Identification,
     /// Act in the client's name on this computer.
@@ -277,32 +537,33 @@ impl Impersonation {
     }
 }
 
-/// Whom a client expects to have made the pipe that it connects to.
+/// The server that a client expects, by the owner of the pipe that it connects to.
 ///
-/// A pipe's owner is the user that made it, or the administrators, as a program chooses. Nobody can name
-/// somebody else as the owner, but for administrators.
+/// A pipe's owner is the user that made it, or the administrators, as a program chooses. Only
+/// administrators can name another owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Server {
     /// The user that this thread acts as, by a process of medium integrity or more.
     ///
-    /// A pipe that is labelled with less, as those of a web page's processes are, is refused, unless
-    /// this thread has no more itself. That goes for pipes with [`Access::LowIntegrity`], too, as
-    /// processes of low integrity can make instances of those; [`Server::Sid`] accepts them. It says
+    /// A pipe that is labelled with less, as those of a browser's sandboxed processes are, is refused,
+    /// unless this thread has no more itself. That goes for pipes with [`Access::low_integrity`], too,
+    /// as processes of low integrity can make instances of those; [`Server::Sid`] accepts them. It says
     /// nothing about elevation: the pipes of elevated and unelevated processes look the same.
     CurrentUser,
     /// The operating system or its administrators, which is what services of the system that run as
     /// LocalSystem, and elevated programs, may have as their pipes' owner.
     ///
     /// A service that runs by another account is a [`Server::Sid`]. So is an elevated program that
-    /// makes its pipe with this crate, unless [`Access::Sddl`] says `O:BA`: the pipe is the user's.
+    /// makes its pipe with this crate, unless [`Access::sddl`] says `O:BA`: the pipe is the user's.
     System,
     /// This user, or this group, whatever the pipe's integrity label.
     Sid(Sid),
 }
 
 impl Server {
-    /// Fails if the pipe isn't made by whom the client expects. `me` finds who the client is.
+    /// Fails if the pipe wasn't made by the server that the client expects. `me` finds the client's own
+    /// user and integrity level.
     pub(crate) fn check(
         self,
         origin: &Origin,
@@ -376,14 +637,14 @@ impl Origin {
                 let (entry, rest) = entries.split_at_checked(size)?;
                 entries = rest;
                 if *entry.first()? == MANDATORY_LABEL {
-                    let level = Sid::from_bytes(entry.get(8..)?).ok()?.integrity()?;
+                    let level = Sid::from_prefix(entry.get(8..)?)?.0.integrity()?;
                     // There should be one. Of several the lowest, to be safe, inherited or not.
                     label = Some(label.map_or(level, |label: Integrity| label.min(level)));
                 }
             }
         }
         let label = label.unwrap_or(Integrity::MEDIUM);
-        let owner = Sid::from_bytes(descriptor.get(owner..)?).ok()?;
+        let owner = Sid::from_prefix(descriptor.get(owner..)?)?.0;
         Some(Origin { owner, label })
     }
 }
@@ -410,18 +671,18 @@ mod tests {
         Maker {
             user: user(),
             integrity: Integrity::MEDIUM,
-            logon: &|| "S-1-5-5-0-77".parse(),
+            logon: &|| Ok("S-1-5-5-0-77".parse()?),
             process: None,
             creator: user(),
         }
     }
 
     fn sddl(access: Access) -> String {
-        access.sddl(&maker()).unwrap()
+        access.to_sddl(&maker()).unwrap()
     }
 
     fn by(maker: Maker<'_>, access: Access) -> String {
-        access.sddl(&maker).unwrap()
+        access.to_sddl(&maker).unwrap()
     }
 
     /// The entries of a descriptor, between its owner and its label, which is as expected.
@@ -448,41 +709,145 @@ mod tests {
 
     #[test]
     fn access_is_combined_in_one_expression() {
-        let group = Access::Sid(sid("S-1-5-32-578"));
+        let group = sid("S-1-5-32-578");
         assert_eq!(
-            dacl(&sddl(
-                Access::CurrentUser.and(group).and(Access::NeverRemote)
-            )),
+            dacl(&sddl(Access::CURRENT_USER.or(group).never_remote())),
             format!(
                 "(D;;0x1f01ff;;;S-1-5-2)(A;;0x12019f;;;S-1-5-21-1-2-3-1001)\
                  (A;;0x12019b;;;S-1-5-32-578){OWNER_RIGHTS}"
             )
         );
         assert_eq!(
-            low_dacl(&sddl(Access::Everyone.and(Access::LowIntegrity))),
+            dacl(&sddl(Access::CURRENT_USER.local_logon())),
+            format!(
+                "(D;;0x1f01ff;;;S-1-5-2)(D;;0x1f01ff;;;S-1-5-14)\
+                 (A;;0x12019f;;;S-1-5-21-1-2-3-1001){OWNER_RIGHTS}"
+            )
+        );
+        assert_eq!(
+            low_dacl(&sddl(Access::EVERYONE.low_integrity())),
             format!(
                 "(A;;0x12019b;;;S-1-1-0)(A;;0x12019f;;;S-1-5-21-1-2-3-1001)\
                  {OWNER_RIGHTS}"
             )
         );
         assert_eq!(
-            low_dacl(&sddl(Access::CurrentUser.and(Access::AppContainers))),
+            low_dacl(&sddl(Access::CURRENT_USER.app_packages())),
             format!(
                 "(A;;0x12019f;;;S-1-5-21-1-2-3-1001)(A;;0x12019b;;;S-1-15-2-1)\
                  {OWNER_RIGHTS}"
             )
         );
+        let package = sid("S-1-15-2-1-2-3-4-5-6-7");
+        assert_eq!(
+            low_dacl(&sddl(Access::CURRENT_USER.app_package(package))),
+            format!(
+                "(A;;0x12019f;;;S-1-5-21-1-2-3-1001)\
+                 (A;;0x12019b;;;S-1-15-2-1-2-3-4-5-6-7){OWNER_RIGHTS}"
+            )
+        );
+    }
+
+    #[test]
+    fn the_stricter_restriction_holds_in_whatever_order() {
+        let both = Access::EVERYONE.local_logon().never_remote();
+        assert_eq!(both, Access::EVERYONE.never_remote().local_logon());
+        assert_eq!(both, Access::EVERYONE.local_logon());
+    }
+
+    #[test]
+    fn debug_says_an_access_in_words() {
+        let package = sid("S-1-15-2-1-2-3-4-5-6-7");
+        let service = sid("S-1-5-80-1-2-3-4-5");
+        for (access, words) in [
+            (Access::default(), "the current user"),
+            (
+                Access::CURRENT_USER.or(sid("S-1-5-32-578")).never_remote(),
+                "the current user or the members of S-1-5-32-578, never over the network",
+            ),
+            (
+                Access::LOGON_SESSION
+                    .or(Access::ADMINISTRATORS)
+                    .or(service)
+                    .local_logon(),
+                "this logon session or administrators or S-1-5-80-1-2-3-4-5, \
+                 logged on at this computer only",
+            ),
+            (
+                Access::AUTHENTICATED_USERS
+                    .or(Access::EVERYONE)
+                    .low_integrity()
+                    .app_packages()
+                    .app_package(package),
+                "authenticated users or everyone, also at low integrity, also in any app package, \
+                 also in the app package S-1-15-2-1-2-3-4-5-6-7",
+            ),
+            (
+                Access::sddl("D:P(A;;FA;;;WD)"),
+                "by the SDDL string \"D:P(A;;FA;;;WD)\"",
+            ),
+        ] {
+            assert_eq!(format!("{access:?}"), words);
+        }
+    }
+
+    #[test]
+    fn restrictions_and_labels_hold_for_the_whole_or_the_access_is_invalid() {
+        for access in [
+            Access::CURRENT_USER.never_remote().or(Access::EVERYONE),
+            Access::CURRENT_USER.or(Access::EVERYONE.never_remote()),
+            Access::CURRENT_USER
+                .local_logon()
+                .or(Access::EVERYONE.never_remote()),
+            Access::CURRENT_USER.low_integrity().or(Access::EVERYONE),
+            Access::CURRENT_USER.app_packages().or(Access::EVERYONE),
+            // Once it's invalid it stays so.
+            (Access::CURRENT_USER.low_integrity().or(Access::EVERYONE))
+                .low_integrity()
+                .or(Access::CURRENT_USER),
+        ] {
+            let error = access.to_sddl(&maker()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("call them last"), "{error}");
+        }
+        // Where both say the same there is nothing to mistake.
+        assert_eq!(
+            Access::CURRENT_USER
+                .never_remote()
+                .or(Access::EVERYONE.never_remote()),
+            Access::CURRENT_USER.or(Access::EVERYONE).never_remote()
+        );
+    }
+
+    #[test]
+    fn an_app_package_is_no_user_and_a_user_no_app_package() {
+        for (access, what) in [
+            (Access::from(Sid::ALL_APP_PACKAGES), "is an app package"),
+            (
+                Access::CURRENT_USER.or(sid("S-1-15-2-1-2-3-4-5-6-7")),
+                "is an app package",
+            ),
+            (Access::EVERYONE.app_package(user()), "is no app package"),
+            (
+                Access::EVERYONE.app_package(sid("S-1-15-3-1")),
+                "is no app package",
+            ),
+        ] {
+            let error = access.to_sddl(&maker()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains(what), "{error}");
+        }
     }
 
     #[test]
     fn a_logon_session_is_not_the_users_other_sessions() {
         assert_eq!(
-            dacl(&sddl(Access::LogonSession)),
+            dacl(&sddl(Access::LOGON_SESSION)),
             format!("(A;;0x12019b;;;S-1-5-5-0-77)(A;;0x4;;;S-1-5-21-1-2-3-1001){STRANGERS}")
         );
         // Unless they are let in, too.
         assert_eq!(
-            dacl(&sddl(Access::LogonSession.and(Access::CurrentUser))),
+            dacl(&sddl(Access::LOGON_SESSION.or(Access::CURRENT_USER))),
             format!(
                 "(A;;0x12019b;;;S-1-5-5-0-77)(A;;0x12019f;;;S-1-5-21-1-2-3-1001){OWNER_RIGHTS}"
             )
@@ -492,10 +857,10 @@ mod tests {
     #[test]
     fn only_the_servers_own_user_may_make_instances() {
         for access in [
-            Access::Authenticated,
-            Access::Everyone,
-            Access::Sid(Sid::ADMINISTRATORS),
-            Access::AppContainers,
+            Access::AUTHENTICATED_USERS,
+            Access::EVERYONE,
+            Access::ADMINISTRATORS,
+            Access::CURRENT_USER.app_packages(),
         ] {
             let sddl = sddl(access);
             assert_eq!(sddl.matches("(A;;0x12019f;").count(), 1, "{sddl}");
@@ -513,11 +878,11 @@ mod tests {
             ..maker()
         };
         assert_eq!(
-            dacl(&by(elevated(), Access::CurrentUser)),
+            dacl(&by(elevated(), Access::CURRENT_USER)),
             format!("(A;;0x12019b;;;S-1-5-21-1-2-3-1001)(A;;0x4;;;S-1-5-32-544){OWNER_RIGHTS}")
         );
         assert_eq!(
-            dacl(&by(elevated(), Access::LogonSession)),
+            dacl(&by(elevated(), Access::LOGON_SESSION)),
             format!("(A;;0x12019b;;;S-1-5-5-0-77)(A;;0x4;;;S-1-5-32-544){STRANGERS}")
         );
     }
@@ -532,14 +897,14 @@ mod tests {
         };
         // The user owns the pipe, and may connect. The process can do what it takes to accept.
         for (access, who) in [
-            (Access::CurrentUser, "S-1-5-21-1-2-3-1001"),
-            (Access::LogonSession, "S-1-5-5-0-77"),
-            (Access::Authenticated, "S-1-5-11"),
+            (Access::CURRENT_USER, "S-1-5-21-1-2-3-1001"),
+            (Access::LOGON_SESSION, "S-1-5-5-0-77"),
+            (Access::AUTHENTICATED_USERS, "S-1-5-11"),
         ] {
             let found = by(impersonating(), access.clone());
-            let rest = match access {
-                Access::CurrentUser => OWNER_RIGHTS,
-                _ => STRANGERS,
+            let rest = match access == Access::CURRENT_USER {
+                true => OWNER_RIGHTS,
+                false => STRANGERS,
             };
             let expected = format!(
                 "(A;;0x12019b;;;{who})(A;;0x12019b;;;S-1-5-5-0-33)(A;;0x4;;;S-1-5-20){rest}"
@@ -560,17 +925,27 @@ mod tests {
                 integrity: mine,
                 ..maker()
             };
-            labelled(&by(by_me(), Access::CurrentUser), level);
-            labelled(&by(by_me(), Access::LowIntegrity), low_level);
+            labelled(&by(by_me(), Access::CURRENT_USER), level);
+            labelled(
+                &by(by_me(), Access::CURRENT_USER.low_integrity()),
+                low_level,
+            );
         }
     }
 
     #[test]
     fn sddl_is_taken_to_the_letter_and_not_combined() {
-        let own = Access::Sddl("D:P(A;;FA;;;WD)".into());
+        let own = Access::sddl("D:P(A;;FA;;;WD)");
         assert_eq!(sddl(own.clone()), "D:P(A;;FA;;;WD)");
-        for combined in [own.clone().and(Access::Everyone), Access::Everyone.and(own)] {
-            let error = combined.sddl(&maker()).unwrap_err();
+        for combined in [
+            own.clone().or(Access::EVERYONE),
+            Access::EVERYONE.or(own.clone()),
+            own.clone().never_remote(),
+            own.clone().local_logon(),
+            own.clone().low_integrity(),
+            own.app_packages(),
+        ] {
+            let error = combined.to_sddl(&maker()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             assert!(error.to_string().contains("D:P(A;;FA;;;WD)"), "{error}");
         }
@@ -579,7 +954,7 @@ mod tests {
     #[test]
     fn sddl_with_a_nul_is_refused_and_not_cut_off() {
         let cut = "D:P(A;;FA;;;WD)\0(D;;FA;;;NU)";
-        let error = Access::Sddl(cut.into()).sddl(&maker()).unwrap_err();
+        let error = Access::sddl(cut).to_sddl(&maker()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains("NUL"), "{error}");
     }
@@ -588,50 +963,45 @@ mod tests {
     fn bad_sddl_is_quoted_by_its_beginning() {
         let long = format!("D:P{}", "(A;;FA;;;WD)".repeat(100_000));
         for access in [
-            Access::Sddl(long.clone() + "\0"),
-            Access::Sddl(long).and(Access::Everyone),
+            Access::sddl(long.clone() + "\0"),
+            Access::sddl(long).or(Access::EVERYONE),
         ] {
-            let error = access.sddl(&maker()).unwrap_err().to_string();
+            let error = access.to_sddl(&maker()).unwrap_err().to_string();
             assert!(error.contains("D:P(A;;FA;;;WD)("), "{error}");
             assert!(error.chars().count() < 400, "{error}");
         }
     }
 
     #[test]
-    fn access_that_is_combined_without_end_is_flat() {
+    fn access_that_is_combined_without_end_has_each_once() {
         // On a stack that holds no 100,000 of anything.
         let small = std::thread::Builder::new().stack_size(64 << 10);
         let test = || {
-            let mut left = Access::Everyone;
-            let mut right = Access::Everyone;
+            let mut left = Access::EVERYONE;
+            let mut right = Access::EVERYONE;
             for part in 0..100_000 {
-                let part = match part % 3 {
-                    0 => Access::CurrentUser,
-                    1 => Access::Sid(Sid::ADMINISTRATORS),
-                    _ => Access::LowIntegrity.and(Access::NeverRemote),
+                let part = match part % 2 {
+                    0 => Access::CURRENT_USER,
+                    _ => Access::ADMINISTRATORS,
                 };
-                // One grows to the right. The other doubles, as long as there is room.
-                left = left.and(part.clone());
-                if right.parts().len() < 100_000 {
-                    right = right.clone().and(right).and(part);
-                }
+                left = left.or(part.clone());
+                right = right.clone().or(right).or(part);
             }
-            for access in [left, right] {
-                assert!(access.parts().len() >= 100_000);
-                assert_eq!(access, access.clone());
-                assert!(format!("{access:?}").starts_with("AllOf([Everyone, "));
-                let parts = access.parts().iter();
-                assert!(!parts.clone().any(|part| matches!(part, Access::AllOf(_))));
-                // What is said again has no entry of its own.
-                assert_eq!(
-                    low_dacl(&sddl(access)),
-                    format!(
-                        "(D;;0x1f01ff;;;S-1-5-2)(A;;0x12019b;;;S-1-1-0)\
-                         (A;;0x12019f;;;S-1-5-21-1-2-3-1001)(A;;0x12019b;;;S-1-5-32-544)\
-                         {OWNER_RIGHTS}"
-                    )
-                );
-            }
+            assert_eq!(left, right);
+            let access = left.low_integrity().never_remote();
+            assert_eq!(
+                format!("{access:?}"),
+                "everyone or the current user or administrators, \
+                 never over the network, also at low integrity"
+            );
+            assert_eq!(
+                low_dacl(&sddl(access)),
+                format!(
+                    "(D;;0x1f01ff;;;S-1-5-2)(A;;0x12019b;;;S-1-1-0)\
+                     (A;;0x12019f;;;S-1-5-21-1-2-3-1001)(A;;0x12019b;;;S-1-5-32-544)\
+                     {OWNER_RIGHTS}"
+                )
+            );
         };
         small.spawn(test).unwrap().join().unwrap();
     }

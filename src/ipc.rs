@@ -30,6 +30,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+// Each type is there on every platform, although each definition is for one.
+#![cfg_attr(docsrs, doc(auto_cfg = false))]
+
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -1,22 +1,63 @@
 //! UnixStream for Windows: named pipes with the API *and the behaviour* of `std::os::unix::net`.
 //!
-//! A program that speaks over a Unix socket speaks over a named pipe by changing a type name:
+//! A server that answers in capitals, and a client, in one program. It runs over a named pipe on Windows,
+//! and over a Unix socket on Unix:
+//!
+//! ```
+//! use std::io::{self, Read, Write};
+//! use std::net::Shutdown;
+//! use std::thread;
+//! use winpipe::ipc;
+//!
+//! fn main() -> io::Result<()> {
+//!     // A path of this user's own: `\\.\pipe\…`, or a socket in `$XDG_RUNTIME_DIR`.
+//!     let path = ipc::path("shout")?;
+//! #   let path = ipc::path(&format!("winpipe-doc-crate-{}", std::process::id()))?;
+//!
+//!     // Clients can connect from now on. Only this user's can.
+//!     let listener = ipc::bind(&path)?;
+//!     let server = thread::spawn(move || -> io::Result<()> {
+//!         let (mut client, _) = listener.accept()?;
+//!         let mut text = String::new();
+//!         client.read_to_string(&mut text)?;
+//!         client.write_all(text.to_uppercase().as_bytes())
+//!     });
+//!
+//!     // Fails if the server isn't this user's.
+//!     let mut stream = ipc::connect(&path)?;
+//!     stream.write_all(b"hello")?;
+//!     // The end for the server, which can still answer.
+//!     stream.shutdown(Shutdown::Write)?;
+//!     let mut answer = String::new();
+//!     stream.read_to_string(&mut answer)?;
+//!     assert_eq!(answer, "HELLO");
+//!
+//!     server.join().expect("the server panicked")?;
+//!     // A pipe goes with its listener, but a socket's file stays.
+//!     #[cfg(unix)]
+//!     std::fs::remove_file(&path)?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [`ipc`] has the types under one name on every platform: on Unix they are std's, and on Windows those
+//! of this crate, which are named after std's:
 //!
 //! | `std::os::unix::net` | here |
 //! |---|---|
-//! | `UnixStream` | `WinStream` |
-//! | `UnixListener` | `WinListener` |
+//! | `UnixStream` | [`WinStream`] |
+//! | `UnixListener` | [`WinListener`] |
 //! | `SocketAddr` | [`WinPipeSocketAddr`] |
-//! | `Incoming` | `WinIncoming` |
+//! | `Incoming` | [`WinIncoming`] |
 //!
-//! Or without any `cfg` of its own, by the types of [`ipc`], which are std's on Unix and these on
-//! Windows.
+//! What std doesn't have: [`ListenOptions`] say who may connect (an [`Access`]), [`ConnectOptions`]
+//! which server a client expects, and [`PeerCred`] what Windows knows about the peer.
 //!
 //! # What to rely on
 //! - A stream is bytes, both ways at once, from any number of threads. Nothing is lost or sent twice,
 //!   whatever timeouts, nonblocking mode and shutdown do.
 //! - Bytes that were written arrive, even if the stream is dropped the moment after.
-//! - `shutdown(Write)` is the end for the peer, who can still answer.
+//! - `shutdown(Write)` is the end for the peer, which can still answer.
 //! - Clients can connect as soon as `bind` has returned, and are accepted in order.
 //! - Only the current user's processes on this computer can connect, unless the program says
 //!   otherwise.
@@ -31,26 +72,41 @@
 //! runs under a lock of this crate or as a client, so it may use the crate, with the same streams
 //! and listeners too. What it does there leaves no records. If it panics, the panic hook reports that
 //! and the call returns its result.
-
+//!
+// Elsewhere these link to the docs for Windows.
+#![cfg_attr(
+    not(windows),
+    doc = "
+[`Access`]: https://docs.rs/winpipe/latest/winpipe/struct.Access.html
+[`ConnectOptions`]: https://docs.rs/winpipe/latest/winpipe/struct.ConnectOptions.html
+[`Impersonated`]: https://docs.rs/winpipe/latest/winpipe/struct.Impersonated.html
+[`ListenOptions`]: https://docs.rs/winpipe/latest/winpipe/struct.ListenOptions.html
+[`PeerCred`]: https://docs.rs/winpipe/latest/winpipe/struct.PeerCred.html
+[`WinIncoming`]: https://docs.rs/winpipe/latest/winpipe/struct.WinIncoming.html
+[`WinListener`]: https://docs.rs/winpipe/latest/winpipe/struct.WinListener.html
+[`WinStream`]: https://docs.rs/winpipe/latest/winpipe/struct.WinStream.html
+"
+)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
 #[cfg(any(windows, winpipe_sim))]
-pub use access::{Access, Combined, Impersonation, Server};
-#[cfg(any(windows, winpipe_sim))]
-pub use account::{Learnt, PeerCred};
+pub use access::{Access, Impersonation, Server};
 pub use addr::WinPipeSocketAddr;
 #[cfg(any(windows, winpipe_sim))]
 pub use listener::{WinIncoming, WinListener};
 #[cfg(any(windows, winpipe_sim))]
 pub use options::{ConnectOptions, ListenOptions};
 #[cfg(any(windows, winpipe_sim))]
-pub use peer::Impersonated;
+pub use peer::{Identity, Impersonated, PeerCred};
 #[cfg(windows)]
 pub use pipes::{Pipes, pipes};
 #[cfg(any(windows, winpipe_sim))]
-pub use sid::{Integrity, Sid};
+pub use sid::{Integrity, ParseSidError, Sid};
 #[cfg(any(windows, winpipe_sim))]
 pub use stream::WinStream;
+
+// The docs list a type's methods in the order of these modules: first those that make one.
 
 // Plain data: tested everywhere, used on Windows.
 #[cfg(any(windows, winpipe_sim, test))]
@@ -59,38 +115,43 @@ pub use stream::WinStream;
     allow(dead_code, reason = "only the Windows half connects and binds")
 )]
 mod access;
-#[cfg(any(windows, winpipe_sim))]
-mod account;
 mod addr;
-#[cfg(any(windows, winpipe_sim))]
-mod connect;
-#[cfg(all(windows, not(winpipe_sim)))]
-mod handle;
-#[cfg(all(windows, not(winpipe_sim)))]
-mod handoff;
 mod input;
-pub mod ipc;
-#[cfg(any(windows, winpipe_sim))]
-mod listener;
 #[cfg(any(windows, winpipe_sim))]
 mod options;
-#[cfg(any(windows, winpipe_sim))]
-mod peer;
-#[cfg(windows)]
-mod pipes;
-mod protocol;
 #[cfg(any(windows, winpipe_sim, test))]
 #[cfg_attr(
     not(windows),
     allow(dead_code, reason = "only the Windows half connects and binds")
 )]
 mod sid;
+
+#[cfg(any(windows, winpipe_sim))]
+mod listener;
 #[cfg(any(windows, winpipe_sim))]
 #[cfg_attr(
     winpipe_sim,
     allow(dead_code, reason = "only Windows hands handles over")
 )]
 mod stream;
+
+// What else a stream and an identifier can do.
+#[cfg(any(windows, winpipe_sim))]
+mod account;
+#[cfg(any(windows, winpipe_sim))]
+mod connect;
+#[cfg(all(windows, not(winpipe_sim)))]
+mod handle;
+#[cfg(all(windows, not(winpipe_sim)))]
+mod handoff;
+#[cfg(any(windows, winpipe_sim))]
+mod peer;
+#[cfg(windows)]
+mod pipes;
+
+pub mod ipc;
+
+mod protocol;
 #[allow(unsafe_code, reason = "the system's calls")]
 mod sys;
 #[cfg(any(windows, winpipe_sim))]

@@ -149,7 +149,7 @@ impl WinListener {
     /// use winpipe::{Access, WinListener};
     ///
     /// # let path = format!(r"\\.\pipe\winpipe-doc-listener-options-{}", std::process::id());
-    /// let listener = WinListener::options().access(Access::Authenticated).bind(path)?;
+    /// let listener = WinListener::options().access(Access::AUTHENTICATED_USERS).bind(path)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]

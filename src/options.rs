@@ -17,7 +17,7 @@ use crate::input::invalid;
 /// use winpipe::{Access, ListenOptions};
 ///
 /// # let path = format!(r"\\.\pipe\winpipe-doc-options-{}", std::process::id());
-/// let listener = ListenOptions::new().access(Access::Authenticated).backlog(512).bind(path)?;
+/// let listener = ListenOptions::new().access(Access::AUTHENTICATED_USERS).backlog(512).bind(path)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -65,16 +65,16 @@ impl ListenOptions {
         }
     }
 
-    /// Sets which users can connect. The default is [`Access::CurrentUser`].
+    /// Sets which users can connect. The default is [`Access::CURRENT_USER`].
     ///
     /// # Examples
     /// ```
-    /// use winpipe::{Access, ListenOptions};
+    /// use winpipe::{Access, ListenOptions, Sid};
     ///
-    /// ListenOptions::new().access(Access::LogonSession);
+    /// ListenOptions::new().access(Access::CURRENT_USER.or(Sid::USERS).never_remote());
     /// ```
-    pub fn access(&mut self, access: Access) -> &mut ListenOptions {
-        self.access = access;
+    pub fn access(&mut self, access: impl Into<Access>) -> &mut ListenOptions {
+        self.access = access.into();
         self
     }
 
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn the_defaults_are_what_the_docs_say() {
         let options = ListenOptions::new();
-        assert_eq!(options.access, Access::CurrentUser);
+        assert_eq!(options.access, Access::CURRENT_USER);
         assert!(options.reject_remote && options.half_close);
         let expected = Sizes {
             backlog: 128,

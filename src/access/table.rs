@@ -119,7 +119,7 @@ fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
             "{place}"
         );
         if principal == "self, low integrity" {
-            let is_let_in = access.contains("LowIntegrity") || access.contains("AppContainers");
+            let is_let_in = access.contains("low_integrity") || access.contains("app_packages");
             assert_eq!(cell.may('c'), is_let_in, "{place}");
         }
         // The server itself needs all of it.
@@ -132,10 +132,14 @@ fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
         {
             assert!(cell.may('c') && cell.may('i'), "{place}");
         }
-        if access.contains("NeverRemote") && principal == "self, over the network" {
+        let is_local = access.contains("local_logon");
+        if (access.contains("never_remote") || is_local) && principal == "self, over the network" {
             assert!(cell.letters.is_empty(), "{place}");
         }
-        if access == "LogonSession" && principal == "self, other session" {
+        if is_local && principal == "self, remote desktop" {
+            assert!(cell.letters.is_empty(), "{place}");
+        }
+        if access == "LOGON_SESSION" && principal == "self, other session" {
             assert!(!cell.may('c') && !cell.may('i'), "{place}");
         }
     }
@@ -151,7 +155,7 @@ fn check(python: &str, is_elevated: bool) -> Vec<Vec<Cell>> {
         } else {
             Integrity::MEDIUM
         },
-        logon: &|| "S-1-5-5-0-77".parse(),
+        logon: &|| Ok("S-1-5-5-0-77".parse()?),
         process: None,
         creator: if is_elevated {
             Sid::ADMINISTRATORS
@@ -162,7 +166,7 @@ fn check(python: &str, is_elevated: bool) -> Vec<Vec<Cell>> {
     let accesses = every_access();
     let mut input = String::new();
     for (_, access) in &accesses {
-        input += &access.sddl(&maker).unwrap();
+        input += &access.to_sddl(&maker).unwrap();
         input += "\n";
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/access_check.py");
@@ -206,41 +210,43 @@ fn check(python: &str, is_elevated: bool) -> Vec<Vec<Cell>> {
 
 /// Each kind of access, and what is made of several, with the name that the table has for it.
 fn every_access() -> Vec<(String, Access)> {
-    let other = || Access::Sid(OTHER.parse().unwrap());
-    let one = [
-        Access::CurrentUser,
-        Access::LogonSession,
-        Access::Authenticated,
-        Access::Everyone,
-        other(),
-        Access::LowIntegrity,
-        Access::AppContainers,
-        Access::NeverRemote,
-    ];
-    let several = [
-        Access::LogonSession.and(Access::NeverRemote),
-        Access::LogonSession.and(Access::LowIntegrity),
-        Access::Everyone.and(Access::LowIntegrity),
-        Access::Everyone.and(Access::NeverRemote),
-    ];
-    let all = one.into_iter().chain(several);
-    all.map(|access| {
-        // A new kind of access doesn't compile until it has a row.
-        let name = |access: &Access| match access {
-            Access::Sid(_) => "Sid(another user)".into(),
-            Access::CurrentUser
-            | Access::LogonSession
-            | Access::Authenticated
-            | Access::Everyone
-            | Access::LowIntegrity
-            | Access::AppContainers
-            | Access::NeverRemote => format!("{access:?}"),
-            Access::Sddl(_) | Access::AllOf(_) => unreachable!("these have no row of their own"),
+    // A new kind of access, or of restriction, doesn't compile until somebody has seen this.
+    let Policy::Rules(Rules {
+        first: Who::CurrentUser | Who::LogonSession | Who::Sid(_),
+        others: _,
+        terms:
+            Terms {
+                logons: Logons::Any | Logons::NotNetwork | Logons::Local,
+                low_integrity: _,
+                app_packages: _,
+            },
+    }) = Access::default().0
+    else {
+        unreachable!("the default is a set of rules");
+    };
+    let another_user: Sid = OTHER.parse().unwrap();
+    macro_rules! named {
+        ($($access:expr,)*) => {
+            vec![$((stringify!($access).replace("Access::", ""), $access)),*]
         };
-        let names: Vec<String> = access.parts().iter().map(name).collect();
-        (names.join(".and(") + &")".repeat(names.len() - 1), access)
-    })
-    .collect()
+    }
+    named![
+        Access::CURRENT_USER,
+        Access::LOGON_SESSION,
+        Access::AUTHENTICATED_USERS,
+        Access::EVERYONE,
+        Access::ADMINISTRATORS,
+        Access::from(another_user),
+        Access::CURRENT_USER.or(another_user),
+        Access::CURRENT_USER.never_remote(),
+        Access::CURRENT_USER.local_logon(),
+        Access::CURRENT_USER.low_integrity(),
+        Access::CURRENT_USER.app_packages(),
+        Access::LOGON_SESSION.never_remote(),
+        Access::LOGON_SESSION.low_integrity(),
+        Access::EVERYONE.low_integrity(),
+        Access::EVERYONE.never_remote(),
+    ]
 }
 
 /// The Python that has Samba's modules, which are the system's packages.

@@ -159,7 +159,7 @@ impl Code {
     pub(crate) fn explain_account(self) -> io::Error {
         self.with(
             io::ErrorKind::NotFound,
-            "no account that can be looked up has this SID",
+            "there is no such account, or the computer that knows it can't be asked",
         )
     }
 

@@ -6,9 +6,9 @@ use std::ptr;
 
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Security::{
-    CheckTokenMembership, GetLengthSid, GetTokenInformation, LookupAccountSidW, PSID, RevertToSelf,
-    TOKEN_ELEVATION, TOKEN_GROUPS, TOKEN_IMPERSONATE, TOKEN_MANDATORY_LABEL, TOKEN_QUERY,
-    TOKEN_USER, TokenElevation, TokenIntegrityLevel, TokenLogonSid, TokenUser,
+    CheckTokenMembership, GetLengthSid, GetTokenInformation, LookupAccountNameW, LookupAccountSidW,
+    PSID, RevertToSelf, TOKEN_ELEVATION, TOKEN_GROUPS, TOKEN_IMPERSONATE, TOKEN_MANDATORY_LABEL,
+    TOKEN_QUERY, TOKEN_USER, TokenElevation, TokenIntegrityLevel, TokenLogonSid, TokenUser,
 };
 #[cfg(test)]
 use windows_sys::Win32::Security::{ImpersonateSelf, SecurityImpersonation};
@@ -22,6 +22,7 @@ use super::error::Code;
 use super::pipe::Pipe;
 use super::process::open_process;
 use super::record::trace;
+use super::text::wide;
 
 /// An access token: the identity that a thread or a process acts with.
 pub(crate) struct Token(OwnedHandle);
@@ -216,6 +217,36 @@ pub(crate) fn lookup_account_sid(sid: &[u8]) -> io::Result<String> {
         domain if domain.is_empty() => name,
         domain => format!(r"{domain}\{name}"),
     })
+}
+
+/// The identifier of an account, in its binary form, by its name, which holds no NUL. This corresponds to
+/// calling `LookupAccountNameW`.
+pub(crate) fn lookup_account_name(name: &str) -> io::Result<Vec<u8>> {
+    let text = wide(name);
+    // Room for the longest, and aligned for it.
+    let mut sid = [0_u32; 17];
+    let mut domain = [0_u16; 512];
+    let (mut sid_len, mut domain_len) = (size_of_val(&sid) as u32, domain.len() as u32);
+    let mut kind = 0;
+    // SAFETY: the name ends with a NUL; there is room for as many bytes and units as is said.
+    let ok = unsafe {
+        LookupAccountNameW(
+            ptr::null(),
+            text.as_ptr(),
+            sid.as_mut_ptr().cast(),
+            &mut sid_len,
+            domain.as_mut_ptr(),
+            &mut domain_len,
+            &mut kind,
+        )
+    };
+    let code = Code::last();
+    trace!("LookupAccountNameW({name:?}) = {ok}");
+    if ok == 0 {
+        return Err(code.explain_account());
+    }
+    // SAFETY: the call has written a valid identifier there.
+    Ok(unsafe { sid_bytes(sid.as_mut_ptr().cast()) })
 }
 
 /// While this exists, this thread impersonates a client.

@@ -66,6 +66,11 @@ pub(crate) fn is_member(sid: &[u8]) -> io::Result<bool> {
     Ok([&USER[..], &LOGON, &EVERYONE].contains(&sid))
 }
 
+/// The system knows no account.
+pub(crate) fn lookup_account_name(_name: &str) -> io::Result<Vec<u8>> {
+    Err(Code::NONE_MAPPED.explain_account())
+}
+
 pub(crate) fn lookup_account_sid(sid: &[u8]) -> io::Result<String> {
     match sid == USER {
         true => Ok(r"SIMULATED\user".into()),
