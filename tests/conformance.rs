@@ -7,8 +7,7 @@ mod common;
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Barrier, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -635,8 +634,8 @@ fn shutdown_write_comes_after_many_small_writes() {
     within(LIMIT, || {
         for (mut one, other) in connections() {
             thread::scope(|scope| {
-                scope.spawn(|| assert_text(&other, 20_000));
-                for place in 0..20_000 {
+                scope.spawn(|| assert_text(&other, 5_000));
+                for place in 0..5_000 {
                     one.write_all(&[byte_at(place)]).unwrap();
                 }
                 one.shutdown(Shutdown::Write).unwrap();
@@ -896,8 +895,8 @@ fn a_nonblocking_write_takes_what_finds_room() {
 /// take no longer than they must.
 #[derive(Default)]
 struct Refusals {
-    count: AtomicUsize,
-    enough: AtomicBool,
+    count: Mutex<usize>,
+    more: Condvar,
 }
 
 impl Refusals {
@@ -905,21 +904,21 @@ impl Refusals {
     const ENOUGH: usize = 175;
 
     fn add(&self) {
-        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
-        self.enough.store(count >= Self::ENOUGH, Ordering::SeqCst);
+        *self.count.lock().unwrap() += 1;
+        self.more.notify_all();
         thread::yield_now();
     }
 
     fn are_enough(&self) -> bool {
-        self.enough.load(Ordering::SeqCst)
+        *self.count.lock().unwrap() >= Self::ENOUGH
     }
 
     /// Waits until there is one more.
     fn wait(&self) {
-        let before = self.count.load(Ordering::SeqCst);
-        while self.count.load(Ordering::SeqCst) == before && !self.are_enough() {
-            thread::sleep(Duration::from_micros(50));
-        }
+        let count = self.count.lock().unwrap();
+        let before = *count;
+        let no_more = |count: &mut usize| *count == before && before < Self::ENOUGH;
+        drop(self.more.wait_while(count, no_more).unwrap());
     }
 }
 
