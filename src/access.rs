@@ -1,7 +1,7 @@
-//! Who may connect to a pipe, what a server may do as its client, and which server a client expects:
-//! plain data, and its translation into Windows' terms.
+//! Which users can connect to a pipe, what a server may do as its client, and which server a client
+//! expects: plain data, and its translation into security descriptors.
 //!
-//! Pure `std`, no system call, so it's tested on every platform.
+//! This uses only std and makes no system calls, so it's tested on every platform.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,41 +13,42 @@ use crate::sid::{Integrity, Sid};
 #[cfg(all(test, unix))]
 mod table;
 
-/// The rights of a client: to read and to write, but not [`CREATE_INSTANCE`].
+/// The access rights of a client: to read and to write, but not [`CREATE_INSTANCE`].
 const CONNECT: u32 = 0x12_019b;
 
-/// `FILE_CREATE_PIPE_INSTANCE`, which is the right to make instances of a pipe, and so to pose as the
-/// server. With [`CONNECT`] it's all that making an instance takes, which asks for both.
+/// `FILE_CREATE_PIPE_INSTANCE`, the right to create instances of a pipe, and so to pose as its
+/// server. Creating an instance requires this right and [`CONNECT`], and nothing else.
 const CREATE_INSTANCE: u32 = 0x4;
 
-/// `READ_CONTROL`, the least that an entry for [`Sid::OWNER_RIGHTS`] can give.
+/// `READ_CONTROL`, the least that an entry for [`Sid::OWNER_RIGHTS`] can grant.
 const READ_CONTROL: u32 = 0x2_0000;
 
 /// `FILE_ALL_ACCESS`.
 const EVERYTHING: u32 = 0x1f_01ff;
 
-/// Who may connect to a pipe.
+/// The users that can connect to a pipe.
 ///
-/// Start with a user or a group: [`CURRENT_USER`](Self::CURRENT_USER) is the default, and any [`Sid`]
-/// converts. [`or`](Self::or) lets in further ones. What holds for all of them comes last:
+/// Start with a user or a group: [`CURRENT_USER`](Self::CURRENT_USER) is the default, and any
+/// [`Sid`] can be converted. Add others with [`or`](Self::or). Then call the methods that apply to
+/// all of them:
 ///
 /// | method | effect |
 /// |---|---|
-/// | [`never_remote`](Self::never_remote), [`local_logon`](Self::local_logon) | fewer may connect: it depends on how they have logged on |
-/// | [`low_integrity`](Self::low_integrity), [`app_packages`](Self::app_packages), [`app_package`](Self::app_package) | more of their processes may connect: sandboxed ones, too |
+/// | [`never_remote`](Self::never_remote), [`local_logon`](Self::local_logon) | fewer processes can connect, depending on how their users have logged on |
+/// | [`low_integrity`](Self::low_integrity), [`app_packages`](Self::app_packages), [`app_package`](Self::app_package) | more of these users' processes can connect: sandboxed ones, too |
 ///
 /// The server's own user can always connect, too, unless the access names its
 /// [`LOGON_SESSION`](Self::LOGON_SESSION) instead.
 ///
-/// Clients get the rights to read and write, and no other. Making instances of the pipe, which is
-/// posing as the server, takes one right more, which only the server's own user has; if the server is
-/// elevated, only administrators have it, and unelevated processes of the same user don't. Nobody can
-/// change a pipe's access rights, its owner included.
+/// Clients get the rights to read and write, and no others. Creating instances of the pipe, and so
+/// posing as its server, requires an additional right, which only the server's own user has. If the
+/// server is elevated, only administrators have it, and unelevated processes of the same user
+/// don't. No user can change a pipe's access rights, not even its owner.
 ///
-/// SECURITY.md has a table of who may do what with each access. `Debug` says an access in words.
+/// SECURITY.md has a table of what each access allows. `Debug` prints an access in words.
 ///
 /// # Examples
-/// This user and the members of a group, but not over the network:
+/// The current user and the members of a group, but not over the network:
 /// ```
 /// use winpipe::{Access, Sid};
 ///
@@ -66,13 +67,13 @@ pub struct Access(Policy);
 enum Policy {
     Rules(Rules),
     Sddl(String),
-    /// It can't be put into effect, for this reason.
+    /// `bind` fails, with this message.
     Invalid(String),
 }
 
 #[derive(Clone, PartialEq, Eq)]
 struct Rules {
-    /// There is always one, and none twice.
+    /// There is always one. No entry occurs twice, here and in `others`.
     first: Who,
     others: Vec<Who>,
     terms: Terms,
@@ -85,7 +86,7 @@ enum Who {
     Sid(Sid),
 }
 
-/// What holds for all who may connect.
+/// What applies to all users that can connect.
 #[derive(Clone, PartialEq, Eq)]
 struct Terms {
     logons: Logons,
@@ -93,7 +94,7 @@ struct Terms {
     app_packages: Vec<Sid>,
 }
 
-/// How those who may connect can have logged on. Each excludes more than the one before.
+/// How the users that can connect may have logged on. Each value excludes more than the one before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Logons {
     Any,
@@ -102,7 +103,7 @@ enum Logons {
 }
 
 impl Logons {
-    /// Those who logged on otherwise.
+    /// The groups of users that logged on in another way.
     fn excluded(self) -> &'static [Sid] {
         const REMOTE: [Sid; 2] = [Sid::NETWORK, Sid::REMOTE_INTERACTIVE_LOGON];
         match self {
@@ -113,46 +114,47 @@ impl Logons {
     }
 }
 
-/// The maker of a pipe.
+/// The thread and the process that create a pipe.
 pub(crate) struct Maker<'a> {
-    /// The user that this thread acts as, who'll own the pipe.
+    /// The user that this thread acts as. It will own the pipe.
     pub(crate) user: Sid,
-    /// How far Windows trusts what this thread acts with.
+    /// The integrity level that this thread acts with.
     pub(crate) integrity: Integrity,
-    /// Finds the logon session that this thread acts in.
+    /// Returns the logon session that this thread acts in.
     pub(crate) logon: &'a dyn Fn() -> io::Result<Sid>,
-    /// Where the thread impersonates somebody, an identifier of the process itself. It's the process
-    /// that makes the further instances, from whatever thread.
+    /// If the thread is impersonating, a SID of the process itself: the process creates the further
+    /// instances, on any thread.
     pub(crate) process: Option<Sid>,
-    /// The identifier of the process that may make further instances: its user, or the administrators
-    /// where it's elevated.
+    /// The SID of the process that is granted the right to create further instances: its user, or
+    /// the administrators if it's elevated.
     pub(crate) creator: Sid,
 }
 
 impl Access {
-    /// The user that makes the pipe, in all sessions. It's the default.
+    /// The user that creates the pipe, in all logon sessions. This is the default.
     ///
-    /// On a thread that impersonates, this is the user that the thread acts as. The process itself
-    /// can connect, too, and it makes the further instances.
+    /// On a thread that is impersonating, this is the user that the thread acts as. The process
+    /// itself can connect, too, and it creates the further instances.
     pub const CURRENT_USER: Access = Access::of(Who::CurrentUser);
 
     /// The processes of this logon session, and not those of the same user's other sessions.
     ///
-    /// Programs that were started from it as another user (`runas`) are part of it, too. Services of
-    /// the system are in no session, and `bind` fails with [`Unsupported`](io::ErrorKind::Unsupported).
+    /// Programs that were started from it as another user (`runas`) are part of it, too. Services
+    /// of the system aren't in any logon session: there, `bind` fails with
+    /// [`Unsupported`](io::ErrorKind::Unsupported).
     ///
-    /// The user's other sessions have one right left: to make instances that can neither read nor
-    /// write. They can get in the way, and could so anyway, as a process isn't protected from others
-    /// of its user.
+    /// The user's other sessions keep one right: to create instances that can neither read nor
+    /// write. So they can interfere with the pipe. They could do that anyway, because Windows
+    /// doesn't protect a process from other processes of its user.
     pub const LOGON_SESSION: Access = Access::of(Who::LogonSession);
 
-    /// All users that have logged on with an account: no guests, no anonymous users.
+    /// All users that have logged on with an account. Guests and anonymous users aren't included.
     pub const AUTHENTICATED_USERS: Access = Access::of(Who::Sid(Sid::AUTHENTICATED_USERS));
 
-    /// All users, guests included, but not anonymous ones.
+    /// All users, including guests, but not anonymous users.
     pub const EVERYONE: Access = Access::of(Who::Sid(Sid::EVERYONE));
 
-    /// This computer's administrators. Of those, only elevated processes count as administrators.
+    /// This computer's administrators. Of their processes, only elevated ones count.
     pub const ADMINISTRATORS: Access = Access::of(Who::Sid(Sid::ADMINISTRATORS));
 
     const fn of(first: Who) -> Access {
@@ -167,14 +169,16 @@ impl Access {
         }))
     }
 
-    /// Takes the access rights from a security descriptor in SDDL, to the letter.
+    /// Uses the security descriptor with this SDDL string, exactly as given.
     ///
-    /// The descriptor must give this process reading, writing and making instances (`0x12019f`, which
-    /// is `FRFW`), or the backlog can't be made. The pipe's owner can change the rights, unless there
-    /// is an entry for the owner's rights, such as `(A;;RC;;;S-1-3-4)`.
+    /// The descriptor must grant this process the rights to read, to write and to create instances
+    /// (`0x12019f`, which is `FRFW`). Otherwise the backlog can't be created. The pipe's owner can
+    /// change the access rights, unless there is an entry for the owner's rights, such as
+    /// `(A;;RC;;;S-1-3-4)`.
     ///
-    /// It can't be combined or restricted: then `bind` fails with
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput), as it does if the text is no descriptor.
+    /// This access can't be combined or restricted. If it is, `bind` fails with
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput), and so it does if the text isn't a valid
+    /// descriptor.
     ///
     /// # Examples
     /// ```
@@ -187,10 +191,11 @@ impl Access {
         Access(Policy::Sddl(text.into()))
     }
 
-    /// Lets in either: those who may connect by `self`, and those who may connect by `other`.
+    /// Lets the users of both connect: those of `self` and those of `other`.
     ///
-    /// Restrictions and labels hold for all, so call those methods on the whole, after `or`. If the two
-    /// differ in them, `bind` fails with [`InvalidInput`](io::ErrorKind::InvalidInput).
+    /// Restrictions and labels apply to all users, so call those methods last, after `or`. If
+    /// `self` and `other` differ in them, `bind` fails with
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput).
     ///
     /// # Examples
     /// ```
@@ -208,8 +213,9 @@ impl Access {
             (Policy::Sddl(sddl), _) | (_, Policy::Sddl(sddl)) => return Access(complete(&sddl)),
         };
         if rules.terms != others.terms {
-            let message = "access with never_remote, local_logon, low_integrity or app_package on one \
-                           side of `or` only: they hold for all, so call them last";
+            let message = "the two sides of `or` differ in never_remote, local_logon, \
+                           low_integrity or app_package: these apply to all users, so call \
+                           them last";
             return Access(Policy::Invalid(message.into()));
         }
         for who in std::iter::once(others.first).chain(others.others) {
@@ -220,11 +226,11 @@ impl Access {
         Access(Policy::Rules(rules))
     }
 
-    /// Excludes those who have logged on over the network, whichever users they are.
+    /// Excludes all users that have logged on over the network.
     ///
-    /// That goes for their processes on this computer, too, such as those of a remote shell, whatever
-    /// [`reject_remote`](crate::ListenOptions::reject_remote) says. A server that has been started over
-    /// the network itself can't make such a pipe: `bind` fails with
+    /// This includes their processes on this computer, such as those of a remote shell, whatever
+    /// [`reject_remote`](crate::ListenOptions::reject_remote) is set to. A server that was itself
+    /// started over the network can't create such a pipe: `bind` fails with
     /// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
     ///
     /// # Examples
@@ -238,10 +244,10 @@ impl Access {
         self.with(|terms| terms.logons = terms.logons.max(Logons::NotNetwork))
     }
 
-    /// Excludes those who have logged on from another computer: over the network, as
+    /// Excludes all users that have logged on from another computer: over the network, as
     /// [`never_remote`](Self::never_remote) does, and by remote desktop.
     ///
-    /// A server that runs in a remote session itself can't make such a pipe: `bind` fails with
+    /// A server that itself runs in a remote session can't create such a pipe: `bind` fails with
     /// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
     ///
     /// # Examples
@@ -255,12 +261,12 @@ impl Access {
         self.with(|terms| terms.logons = terms.logons.max(Logons::Local))
     }
 
-    /// Labels the pipe with low integrity, so that processes of low integrity, such as a browser's, can
-    /// connect: those of the users who may connect anyway. By default they can't.
+    /// Labels the pipe with low integrity, so that low-integrity processes, such as a browser's,
+    /// can connect if their users can. By default they can't connect.
     ///
-    /// **The server's own user's processes of low integrity can then make instances, too, and pose as
-    /// the server**, unless the server is elevated. Windows knows them by the same identifiers as the
-    /// server, and an integrity label can't tell the right to make instances from the right to write.
+    /// **Low-integrity processes of the server's own user can then create instances, too, and pose
+    /// as the server**, unless the server is elevated. They have the same SIDs as the server, and
+    /// an integrity label can't distinguish the right to create instances from the right to write.
     ///
     /// # Examples
     /// ```
@@ -273,8 +279,8 @@ impl Access {
         self.with(|terms| terms.low_integrity = true)
     }
 
-    /// Lets in all apps that run in an AppContainer, as [`app_package`](Self::app_package) does one
-    /// package's: those that the users who may connect have started.
+    /// Lets all apps that run in an AppContainer connect, if their users can. This does for all
+    /// packages what [`app_package`](Self::app_package) does for one.
     ///
     /// # Examples
     /// ```
@@ -287,14 +293,14 @@ impl Access {
         self.app_package(Sid::ALL_APP_PACKAGES)
     }
 
-    /// Lets in the apps of one package, which run in an AppContainer: those that the users who may
-    /// connect have started.
+    /// Lets the apps of one package, which run in an AppContainer, connect if their users can.
     ///
-    /// Apps can't make instances of the pipe. But they have low integrity, so this lets in what
-    /// [`low_integrity`](Self::low_integrity) does, with the risk described there.
+    /// Apps can't create instances of the pipe. But they have low integrity, so this lets the same
+    /// processes connect as [`low_integrity`](Self::low_integrity) does, with the risk described
+    /// there.
     ///
-    /// A package's identifier, `S-1-15-2-…`, is what
-    /// `DeriveAppContainerSidFromAppContainerName` gives. With any other, `bind` fails with
+    /// A package's SID, `S-1-15-2-…`, is the one that `DeriveAppContainerSidFromAppContainerName`
+    /// returns. With any other SID, `bind` fails with
     /// [`InvalidInput`](io::ErrorKind::InvalidInput).
     ///
     /// # Examples
@@ -314,13 +320,13 @@ impl Access {
         });
         match access.0 {
             Policy::Rules(_) if !package.is_app_package() => Access(Policy::Invalid(format!(
-                "{package} is no app package: the identifier of one looks like S-1-15-2-1-2-3-4-5-6-7"
+                "{package} isn't an app package: the SID of one looks like S-1-15-2-1-2-3-4-5-6-7"
             ))),
             policy => Access(policy),
         }
     }
 
-    /// Changes what holds for all.
+    /// Changes what applies to all users.
     fn with(self, change: impl FnOnce(&mut Terms)) -> Access {
         Access(match self.0 {
             Policy::Rules(mut rules) => {
@@ -332,13 +338,13 @@ impl Access {
         })
     }
 
-    /// The descriptor in SDDL of a pipe that `maker` makes.
+    /// Returns the security descriptor, as SDDL, of a pipe that `maker` creates.
     pub(crate) fn to_sddl(&self, maker: &Maker<'_>) -> io::Result<String> {
         match &self.0 {
             Policy::Rules(rules) => rules.to_sddl(maker),
-            // To Windows the string would end there, and so would the policy.
+            // For Windows the string would end there, and the entries after it would be ignored.
             Policy::Sddl(sddl) if sddl.contains('\0') => Err(invalid(format!(
-                "the SDDL string {} holds a NUL character",
+                "the SDDL string {} contains a NUL character",
                 quote(sddl)
             ))),
             Policy::Sddl(sddl) => Ok(sddl.clone()),
@@ -347,11 +353,11 @@ impl Access {
     }
 }
 
-/// The policy of one who combines or restricts this SDDL string.
+/// The policy that results from combining or restricting this SDDL string.
 fn complete(sddl: &str) -> Policy {
     Policy::Invalid(format!(
-        "access by the SDDL string {} is complete as it is, \
-         and can't be combined with other access or restricted",
+        "the SDDL string {} can't be combined with other access or restricted: \
+         write all access rights into the string",
         quote(sddl)
     ))
 }
@@ -385,7 +391,7 @@ impl Rules {
         for package in app_packages {
             granted.add(*package, CONNECT);
         }
-        // The server itself, which could make no further instance otherwise.
+        // The server itself. Otherwise it couldn't create further instances.
         match maker.process {
             Some(process) => granted.add(process, CONNECT),
             None if !names_the_server => granted.add(maker.user, CONNECT),
@@ -393,7 +399,7 @@ impl Rules {
         }
         granted.add(maker.creator, CREATE_INSTANCE);
 
-        // Windows looks at the entries in this order, and at each right's first entry only.
+        // Windows evaluates the entries in this order. For each right, the first entry decides.
         let mut sddl = format!("O:{}D:P", maker.user);
         let mut entry = |kind, sid: &Sid, rights: u32| {
             sddl += &format!("({kind};;{rights:#x};;;{sid})");
@@ -404,15 +410,16 @@ impl Rules {
         for (sid, rights) in &granted.entries {
             entry('A', sid, *rights);
         }
-        // An owner may always look at an object's access rights and change them, unless there is an
-        // entry for the owner's rights. Looking is harmless, but takes an instance as any opening does,
-        // so it's denied to an owner who isn't let in above.
+        // An owner can always read and change an object's access rights, unless there is an entry
+        // for the owner's rights. Reading them is harmless, but opening the pipe for that takes an
+        // instance, as any opening does. So it's denied to an owner that isn't granted access
+        // above.
         if !granted.has(&maker.user, CONNECT) {
             entry('D', &maker.user, EVERYTHING);
         }
         entry('A', &Sid::OWNER_RIGHTS, READ_CONTROL);
-        // What is trusted less has none of these rights at all. Without a label it could still open the
-        // pipe to read. Nobody can label anything with more than is its own.
+        // A process of lower integrity than the label gets none of these rights. Without a label it
+        // could still open the pipe for reading. A process can't set a label above its own level.
         let label = match *low_integrity || !app_packages.is_empty() {
             true => Integrity::LOW,
             false => Integrity::MEDIUM,
@@ -431,23 +438,23 @@ impl Default for Access {
 
 /// One user, the members of one group, or one service.
 ///
-/// A service's identifier is that of `NT SERVICE\NAME`, which
-/// [`Sid::from_account_name`](crate::Sid::from_account_name) looks up. An app package connects only as a
-/// user that may connect, too, so `bind` fails with [`InvalidInput`](io::ErrorKind::InvalidInput) for
-/// its identifier: see [`Access::app_package`].
+/// A service's SID is that of `NT SERVICE\NAME`, which
+/// [`Sid::from_account_name`](crate::Sid::from_account_name) looks up. The SID of an app package
+/// isn't accepted: `bind` fails with [`InvalidInput`](io::ErrorKind::InvalidInput), because apps
+/// can connect only if their user can, too. See [`Access::app_package`].
 impl From<Sid> for Access {
     fn from(sid: Sid) -> Access {
         if sid.is_app_package() {
             return Access(Policy::Invalid(format!(
-                "{sid} is an app package, and apps connect only as a user who may connect, too: \
-                 use app_package on the access of such users"
+                "{sid} is an app package, and apps can connect only if their user can, too: \
+                 call app_package on an access that names the users"
             )));
         }
         Access::of(Who::Sid(sid))
     }
 }
 
-/// In words.
+/// Prints the access in words.
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rules = match &self.0 {
@@ -489,7 +496,7 @@ impl fmt::Debug for Access {
     }
 }
 
-/// Rights of which each identifier has one entry, in the order in which they came.
+/// Granted rights, with one entry for each SID, in the order in which they were added.
 #[derive(Default)]
 struct Granted {
     entries: Vec<(Sid, u32)>,
@@ -511,24 +518,25 @@ impl Granted {
     }
 }
 
-/// What a server may do with the identity of the client that connects to it, in ascending order.
+/// What a server may do with the identity of a client that connects to it, in ascending order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 #[allow(clippy::enum_variant_names, reason = "they are Windows' names")]
 pub enum Impersonation {
-    /// Learn nothing.
+    /// The server can't find out the client's identity.
     Anonymous,
-    /// Learn who the client's user is, and not act in its name. It's the default.
+    /// The server can find out which user the client is, but can't act as that user. This is the
+    /// default.
     #[default]
     Identification,
-    /// Act in the client's name on this computer.
+    /// The server can act as the client on this computer.
     Impersonation,
-    /// Act in the client's name on other computers, too.
+    /// The server can act as the client on other computers, too.
     Delegation,
 }
 
 impl Impersonation {
-    /// Whether the server may act as the client.
+    /// Whether the server can act as the client.
     pub(crate) fn lets_act(self) -> bool {
         matches!(
             self,
@@ -537,33 +545,35 @@ impl Impersonation {
     }
 }
 
-/// The server that a client expects, by the owner of the pipe that it connects to.
+/// The server that a client expects: the owner of the pipe that it connects to.
 ///
-/// A pipe's owner is the user that made it, or the administrators, as a program chooses. Only
-/// administrators can name another owner.
+/// A program chooses its pipe's owner: the user that creates the pipe, or the administrators. Only
+/// administrators can set another owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Server {
-    /// The user that this thread acts as, by a process of medium integrity or more.
+    /// The user that this thread acts as, in a process of medium integrity or above.
     ///
-    /// A pipe that is labelled with less, as those of a browser's sandboxed processes are, is refused,
-    /// unless this thread has no more itself. That goes for pipes with [`Access::low_integrity`], too,
-    /// as processes of low integrity can make instances of those; [`Server::Sid`] accepts them. It says
-    /// nothing about elevation: the pipes of elevated and unelevated processes look the same.
+    /// A pipe with a lower integrity label, such as that of a browser's sandboxed process, is
+    /// refused, unless this thread's own level is no higher than that. This includes pipes with
+    /// [`Access::low_integrity`], because low-integrity processes can create instances of those;
+    /// [`Server::Sid`] accepts them. This doesn't check elevation: the pipes of elevated and
+    /// unelevated processes look the same.
     CurrentUser,
-    /// The operating system or its administrators, which is what services of the system that run as
-    /// LocalSystem, and elevated programs, may have as their pipes' owner.
+    /// The operating system or its administrators. The pipes of services that run as `LocalSystem`,
+    /// and of elevated programs, may have such an owner.
     ///
-    /// A service that runs by another account is a [`Server::Sid`]. So is an elevated program that
-    /// makes its pipe with this crate, unless [`Access::sddl`] says `O:BA`: the pipe is the user's.
+    /// For a service that runs under another account, use [`Server::Sid`]. Do the same for an
+    /// elevated program that creates its pipe with this crate, because the user owns that pipe,
+    /// unless [`Access::sddl`] contains `O:BA`.
     System,
-    /// This user, or this group, whatever the pipe's integrity label.
+    /// This user or group, whatever the pipe's integrity label is.
     Sid(Sid),
 }
 
 impl Server {
-    /// Fails if the pipe wasn't made by the server that the client expects. `me` finds the client's own
-    /// user and integrity level.
+    /// Fails if the pipe wasn't created by the expected server. `me` returns the client's own user
+    /// and integrity level.
     pub(crate) fn check(
         self,
         origin: &Origin,
@@ -574,11 +584,11 @@ impl Server {
         let is_owner = match self {
             Server::CurrentUser => {
                 let (user, integrity) = me()?;
-                // Pipes of processes above medium integrity have no label either.
+                // Pipes of processes above medium integrity have no label, either.
                 if owner == user && label < integrity.min(Integrity::MEDIUM) {
                     return refused(format!(
-                        "the pipe belongs to {owner} as expected, but processes that Windows trusts \
-                         less than this one may have made it: it's labelled {label:?}"
+                        "the pipe belongs to {owner} as expected, but its integrity label is \
+                         {label:?}: a process of lower integrity than this one may have created it"
                     ));
                 }
                 owner == user
@@ -590,21 +600,21 @@ impl Server {
             return Ok(());
         }
         refused(format!(
-            "the pipe belongs to {owner}, and not to {self:?} as expected"
+            "the pipe belongs to {owner}, not to {self:?} as expected"
         ))
     }
 }
 
-/// What a pipe's descriptor says of who made it.
+/// What a pipe's security descriptor says about the process that created it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     owner: Sid,
-    /// What is said nothing of has medium integrity.
+    /// Medium integrity if there is no label.
     label: Integrity,
 }
 
 impl Origin {
-    /// Reads it from a descriptor in self-relative form.
+    /// Parses a descriptor in self-relative form.
     pub(crate) fn from_bytes(descriptor: &[u8]) -> io::Result<Origin> {
         Origin::parse(descriptor).ok_or_else(|| {
             let message = "the pipe has no owner, or its security descriptor is malformed";
@@ -638,7 +648,8 @@ impl Origin {
                 entries = rest;
                 if *entry.first()? == MANDATORY_LABEL {
                     let level = Sid::from_prefix(entry.get(8..)?)?.0.integrity()?;
-                    // There should be one. Of several the lowest, to be safe, inherited or not.
+                    // There should be only one. If there are several, take the lowest, to be safe,
+                    // even if it's only inherited.
                     label = Some(label.map_or(level, |label: Integrity| label.min(level)));
                 }
             }
@@ -654,7 +665,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What keeps the owner from changing the rights; and from looking at them.
+    /// The entries that keep the owner from changing the access rights, and also from reading them.
     const OWNER_RIGHTS: &str = "(A;;0x20000;;;S-1-3-4)";
     const STRANGERS: &str = "(D;;0x1f01ff;;;S-1-5-21-1-2-3-1001)(A;;0x20000;;;S-1-3-4)";
 
@@ -666,7 +677,7 @@ mod tests {
         sid("S-1-5-21-1-2-3-1001")
     }
 
-    /// A process of that user that isn't elevated.
+    /// An unelevated process of that user.
     fn maker() -> Maker<'static> {
         Maker {
             user: user(),
@@ -685,7 +696,8 @@ mod tests {
         access.to_sddl(&maker).unwrap()
     }
 
-    /// The entries of a descriptor, between its owner and its label, which is as expected.
+    /// Returns a descriptor's entries between its owner and its label. The label must have this
+    /// level.
     fn labelled(sddl: &str, level: u32) -> &str {
         let label = format!("S:(ML;;NRNWNX;;;S-1-16-{level})");
         let sddl = sddl.strip_prefix("O:S-1-5-21-1-2-3-1001D:P").unwrap();
@@ -801,7 +813,7 @@ mod tests {
                 .or(Access::EVERYONE.never_remote()),
             Access::CURRENT_USER.low_integrity().or(Access::EVERYONE),
             Access::CURRENT_USER.app_packages().or(Access::EVERYONE),
-            // Once it's invalid it stays so.
+            // An invalid access stays invalid.
             (Access::CURRENT_USER.low_integrity().or(Access::EVERYONE))
                 .low_integrity()
                 .or(Access::CURRENT_USER),
@@ -810,7 +822,7 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             assert!(error.to_string().contains("call them last"), "{error}");
         }
-        // Where both say the same there is nothing to mistake.
+        // If both sides are the same, there is no ambiguity.
         assert_eq!(
             Access::CURRENT_USER
                 .never_remote()
@@ -827,10 +839,10 @@ mod tests {
                 Access::CURRENT_USER.or(sid("S-1-15-2-1-2-3-4-5-6-7")),
                 "is an app package",
             ),
-            (Access::EVERYONE.app_package(user()), "is no app package"),
+            (Access::EVERYONE.app_package(user()), "isn't an app package"),
             (
                 Access::EVERYONE.app_package(sid("S-1-15-3-1")),
-                "is no app package",
+                "isn't an app package",
             ),
         ] {
             let error = access.to_sddl(&maker()).unwrap_err();
@@ -845,7 +857,7 @@ mod tests {
             dacl(&sddl(Access::LOGON_SESSION)),
             format!("(A;;0x12019b;;;S-1-5-5-0-77)(A;;0x4;;;S-1-5-21-1-2-3-1001){STRANGERS}")
         );
-        // Unless they are let in, too.
+        // Unless the access includes them, too.
         assert_eq!(
             dacl(&sddl(Access::LOGON_SESSION.or(Access::CURRENT_USER))),
             format!(
@@ -895,7 +907,7 @@ mod tests {
             creator: service,
             ..maker()
         };
-        // The user owns the pipe, and may connect. The process can do what it takes to accept.
+        // The user owns the pipe and can connect. The process has the rights that `accept` needs.
         for (access, who) in [
             (Access::CURRENT_USER, "S-1-5-21-1-2-3-1001"),
             (Access::LOGON_SESSION, "S-1-5-5-0-77"),
@@ -974,7 +986,7 @@ mod tests {
 
     #[test]
     fn access_that_is_combined_without_end_has_each_once() {
-        // On a stack that holds no 100,000 of anything.
+        // On a stack that is too small for 100,000 nested calls.
         let small = std::thread::Builder::new().stack_size(64 << 10);
         let test = || {
             let mut left = Access::EVERYONE;
@@ -1006,7 +1018,7 @@ mod tests {
         small.spawn(test).unwrap().join().unwrap();
     }
 
-    /// A descriptor in self-relative form, with these entries in its system list.
+    /// A descriptor in self-relative form, with these entries in its SACL.
     fn descriptor(owner: Sid, entries: &[Vec<u8>]) -> Vec<u8> {
         let owner = owner.to_bytes();
         let sacl = if entries.is_empty() {
@@ -1064,7 +1076,7 @@ mod tests {
                 label,
             };
             assert_eq!(Origin::from_bytes(&bytes).unwrap(), expected);
-            // Cut anywhere, it's malformed, as whatever it holds comes last.
+            // Truncated anywhere, it's malformed: its last byte is part of what it describes.
             for len in 0..bytes.len() {
                 let error = Origin::from_bytes(&bytes[..len]).unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::InvalidData);
@@ -1092,7 +1104,7 @@ mod tests {
         let (low, medium, high) = (Integrity::LOW, Integrity::MEDIUM, Integrity::HIGH);
         for (label, mine, expected) in [
             (medium, medium, true),
-            // What a process of high integrity makes has no label, as an ordinary one's.
+            // The pipe of a high-integrity process has no label, just like an ordinary process's.
             (medium, high, true),
             (medium, Integrity::SYSTEM, true),
             (high, medium, true),
@@ -1127,7 +1139,7 @@ mod tests {
             byte in any::<u8>(),
         ) {
             let _ = Origin::from_bytes(&bytes);
-            // And what is nearly one.
+            // And a descriptor with one byte changed.
             let mut nearly = descriptor(user(), &[entry(0x11, 0, &format!("S-1-16-{label}"))]);
             if let Some(one) = nearly.get_mut(cut) {
                 *one = byte;

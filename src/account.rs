@@ -1,5 +1,5 @@
-//! What `sid` and `access` ask the system: accounts, the descriptor of a pipe that this process makes,
-//! and whether a pipe belongs to the expected server.
+//! What `sid` and `access` need from the system: accounts, the security descriptors of pipes, and
+//! whether a pipe belongs to the expected server.
 
 use std::io;
 
@@ -28,22 +28,23 @@ impl Sid {
         user(&Token::current()?)
     }
 
-    /// Looks up the identifier of a user, a group or a service by name: `ada`, `OFFICE\ada`,
-    /// `NT SERVICE\Spooler`. It may ask the network.
+    /// Looks up the SID of a user, a group or a service by name: `ada`, `OFFICE\ada`,
+    /// `NT SERVICE\Spooler`. This may query other computers on the network.
     ///
-    /// Case doesn't matter. A name without a domain is looked for on this computer first. Names of
-    /// Windows' own groups depend on its language; for these there are constants, such as
+    /// Case doesn't matter. A name without a domain is looked up on this computer first. The names
+    /// of Windows' own groups depend on its language: use the constants for these, such as
     /// [`Sid::USERS`].
     ///
     /// This corresponds to calling `LookupAccountNameW`.
     ///
     /// # Errors
-    /// - [`NotFound`](io::ErrorKind::NotFound): there is no account of this name, or it's one of
-    ///   another computer that can't be asked.
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the name is empty, or holds a NUL character.
+    /// - [`NotFound`](io::ErrorKind::NotFound): there is no account of this name, or it belongs to
+    ///   another computer that can't be queried.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the name is empty or contains a NUL
+    ///   character.
     ///
     /// # Examples
-    /// A server that only one service and administrators may connect to:
+    /// Access for one service and administrators:
     /// ```no_run
     /// use winpipe::{Access, Sid};
     ///
@@ -52,20 +53,21 @@ impl Sid {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn from_account_name(name: &str) -> io::Result<Sid> {
-        // Windows takes an empty name for the computer's domain, and a NUL for the end of the name.
+        // For Windows, an empty name is the computer's domain, and a NUL is the end of the name.
         if name.is_empty() || name.contains('\0') {
-            return Err(invalid(format!("{} is no account's name", quote(name))));
+            return Err(invalid(format!("{} isn't an account name", quote(name))));
         }
         sid(token::lookup_account_name(name))
     }
 
-    /// Looks up the account's name, such as `OFFICE\ada`. It may ask the network.
+    /// Looks up the account's name, such as `OFFICE\ada`. This may query other computers on the
+    /// network.
     ///
     /// This corresponds to calling `LookupAccountSidW`.
     ///
     /// # Errors
-    /// [`NotFound`](io::ErrorKind::NotFound) if no account has this identifier, or it's one of
-    /// another computer that can't be asked.
+    /// [`NotFound`](io::ErrorKind::NotFound) if no account has this SID, or the account belongs to
+    /// another computer that can't be queried.
     ///
     /// # Examples
     /// ```
@@ -78,7 +80,7 @@ impl Sid {
     }
 }
 
-/// The descriptor of a pipe that this thread makes for those who have this access.
+/// Returns the security descriptor of a pipe that this thread creates with this access.
 pub(crate) fn descriptor(access: &Access) -> io::Result<Descriptor> {
     let current = Token::current()?;
     let process = Token::of_this_process()?;
@@ -92,7 +94,7 @@ pub(crate) fn descriptor(access: &Access) -> io::Result<Descriptor> {
         integrity: integrity(&current)?,
         logon: &|| sid(current.logon_session()),
         process: impersonates.then(|| sid(process.logon_session()).unwrap_or(server)),
-        // The system is one of the administrators, but needs nobody else.
+        // The system is one of the administrators, but keeps this right to itself.
         creator: match is_elevated && server != Sid::LOCAL_SYSTEM {
             true => Sid::ADMINISTRATORS,
             false => server,
@@ -101,14 +103,14 @@ pub(crate) fn descriptor(access: &Access) -> io::Result<Descriptor> {
     let sddl = access.to_sddl(&maker)?;
     Descriptor::from_sddl(&sddl).map_err(|error| {
         invalid(format!(
-            "the access rights {} are no security descriptor: {error}",
+            "the access rights {} aren't a valid security descriptor: {error}",
             quote(&sddl)
         ))
     })
 }
 
-/// Makes another instance of a pipe that this process has made. A thread that impersonates somebody
-/// who may not do that makes it as the process, whose pipe it is.
+/// Creates another instance of a pipe that this process has created. If this thread impersonates a
+/// user that isn't allowed to do that, it creates the instance as the process.
 pub(crate) fn make_as_server<T>(make: impl Fn() -> Result<T, Code>) -> Result<T, Code> {
     let refused = match make() {
         Err(code) if code.is_refusal() => code,
@@ -120,7 +122,7 @@ pub(crate) fn make_as_server<T>(make: impl Fn() -> Result<T, Code>) -> Result<T,
     }
 }
 
-/// Fails if the pipe wasn't made by the server that this client expects.
+/// Fails if the pipe wasn't created by the server that this client expects.
 pub(crate) fn expect(pipe: &Pipe, expected: Server) -> io::Result<()> {
     let origin = Origin::from_bytes(&pipe.origin()?)?;
     expected.check(&origin, || {
@@ -133,18 +135,18 @@ fn sid(bytes: io::Result<Vec<u8>>) -> io::Result<Sid> {
     Ok(Sid::from_bytes(&bytes?)?)
 }
 
-/// The user of a token.
+/// Returns the user of a token.
 pub(crate) fn user(token: &Token) -> io::Result<Sid> {
     sid(token.user())
 }
 
-/// The integrity level of a token.
+/// Returns the integrity level of a token.
 pub(crate) fn integrity(token: &Token) -> io::Result<Integrity> {
     let level = sid(token.integrity())?.integrity();
     level.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-// With the system's own descriptors.
+// These tests use the system's own descriptors.
 #[cfg(all(test, not(winpipe_sim)))]
 mod tests {
     use std::cell::Cell;
@@ -243,7 +245,7 @@ mod tests {
         token::impersonate_self();
         make_as_server(refused).unwrap();
         assert_eq!(tries.take(), 2);
-        // It acts as before, and so it does after an error and after a panic.
+        // Afterwards the thread acts as before, even after an error or a panic.
         assert!(impersonates());
         let busy = make_as_server(|| match impersonates() {
             true => Err::<(), _>(Code::ACCESS_DENIED),
@@ -259,14 +261,14 @@ mod tests {
         });
         panicked.unwrap_err();
         assert!(impersonates());
-        // What isn't a refusal isn't tried again.
+        // Other errors aren't retried.
         let gone = make_as_server(|| {
             tries.set(tries.get() + 1);
             Err::<(), _>(Code::FILE_NOT_FOUND)
         });
         assert_eq!((gone, tries.take()), (Err(Code::FILE_NOT_FOUND), 1));
         token::revert_to_self();
-        // Nor is a refusal, if there's nobody else to be.
+        // Nor is a refusal, if the thread isn't impersonating.
         let alone = make_as_server(|| {
             tries.set(tries.get() + 1);
             Err::<(), _>(Code::ACCESS_DENIED)
@@ -276,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_pipe_of_an_impersonating_thread_lets_the_process_make_instances() {
-        // The same user, as nobody else can be had here; access.rs tests it with others.
+        // As the same user, because no other is available here. access.rs tests this with others.
         let plain = descriptor(&Access::CURRENT_USER).unwrap().to_bytes();
         token::impersonate_self();
         let impersonated = descriptor(&Access::CURRENT_USER);
@@ -287,7 +289,7 @@ mod tests {
             Origin::from_bytes(&impersonated).unwrap(),
             Origin::from_bytes(&plain).unwrap()
         );
-        // There is an entry more, for the logon session or the user.
+        // There is one more entry, for the logon session or the user.
         assert!(impersonated.len() >= plain.len());
     }
 }

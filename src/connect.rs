@@ -1,4 +1,4 @@
-//! How a client connects: it opens the pipe, or waits for it, and makes sure whose it is.
+//! How a client connects: it opens the pipe, or waits for it, and checks its owner.
 
 use std::io;
 use std::path::Path;
@@ -21,8 +21,9 @@ impl ConnectOptions {
     /// Connects to the pipe at the given path.
     ///
     /// # Errors
-    /// Those of [`WinStream::connect`] and, with [`expect_server`](Self::expect_server),
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe isn't the expected server's;
+    /// Those of [`WinStream::connect`]. With [`expect_server`](Self::expect_server) also:
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe doesn't belong to the
+    ///   expected server.
     /// - [`Unsupported`](io::ErrorKind::Unsupported): the path names a computer, and
     ///   [`impersonation`](Self::impersonation) would let the server act as the client.
     ///
@@ -42,8 +43,8 @@ impl ConnectOptions {
     /// Connects to the pipe at the given address, as [`connect`](Self::connect) does.
     ///
     /// # Errors
-    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
-    /// unnamed address.
+    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for
+    /// an unnamed address.
     ///
     /// # Examples
     /// ```

@@ -1,7 +1,7 @@
 //! UnixStream for Windows: named pipes with the API *and the behaviour* of `std::os::unix::net`.
 //!
-//! A server that answers in capitals, and a client, in one program. It runs over a named pipe on Windows,
-//! and over a Unix socket on Unix:
+//! A server that answers in capitals, and a client, in one program. It uses a named pipe on
+//! Windows, and a Unix socket on Unix:
 //!
 //! ```
 //! use std::io::{self, Read, Write};
@@ -10,11 +10,11 @@
 //! use winpipe::ipc;
 //!
 //! fn main() -> io::Result<()> {
-//!     // A path of this user's own: `\\.\pipe\…`, or a socket in `$XDG_RUNTIME_DIR`.
+//!     // A path for this user alone: `\\.\pipe\…`, or a socket in `$XDG_RUNTIME_DIR`.
 //!     let path = ipc::path("shout")?;
 //! #   let path = ipc::path(&format!("winpipe-doc-crate-{}", std::process::id()))?;
 //!
-//!     // Clients can connect from now on. Only this user's can.
+//!     // From now on clients can connect, but only this user's.
 //!     let listener = ipc::bind(&path)?;
 //!     let server = thread::spawn(move || -> io::Result<()> {
 //!         let (mut client, _) = listener.accept()?;
@@ -26,22 +26,22 @@
 //!     // Fails if the server isn't this user's.
 //!     let mut stream = ipc::connect(&path)?;
 //!     stream.write_all(b"hello")?;
-//!     // The end for the server, which can still answer.
+//!     // The server reads the end, and can still answer.
 //!     stream.shutdown(Shutdown::Write)?;
 //!     let mut answer = String::new();
 //!     stream.read_to_string(&mut answer)?;
 //!     assert_eq!(answer, "HELLO");
 //!
 //!     server.join().expect("the server panicked")?;
-//!     // A pipe goes with its listener, but a socket's file stays.
+//!     // A pipe disappears with its listener, but a socket's file stays.
 //!     #[cfg(unix)]
 //!     std::fs::remove_file(&path)?;
 //!     Ok(())
 //! }
 //! ```
 //!
-//! [`ipc`] has the types under one name on every platform: on Unix they are std's, and on Windows those
-//! of this crate, which are named after std's:
+//! [`ipc`] exports the types under the same names on every platform: on Unix those of std, on
+//! Windows those of this crate. The types of this crate correspond to those of std:
 //!
 //! | `std::os::unix::net` | here |
 //! |---|---|
@@ -50,30 +50,30 @@
 //! | `SocketAddr` | [`WinPipeSocketAddr`] |
 //! | `Incoming` | [`WinIncoming`] |
 //!
-//! What std doesn't have: [`ListenOptions`] say who may connect (an [`Access`]), [`ConnectOptions`]
-//! which server a client expects, and [`PeerCred`] what Windows knows about the peer.
+//! Beyond std, [`ListenOptions`] set which users can connect (an [`Access`]), [`ConnectOptions`]
+//! set which server a client expects, and [`PeerCred`] has what Windows knows about the peer.
 //!
-//! # What to rely on
-//! - A stream is bytes, both ways at once, from any number of threads. Nothing is lost or sent twice,
-//!   whatever timeouts, nonblocking mode and shutdown do.
-//! - Bytes that were written arrive, even if the stream is dropped the moment after.
-//! - `shutdown(Write)` is the end for the peer, which can still answer.
+//! # Guarantees
+//! - A stream carries bytes in both directions at once, from any number of threads. No byte is lost
+//!   or sent twice, even with timeouts, nonblocking mode and shutdown.
+//! - Bytes that were written arrive, even if the stream is dropped immediately afterwards.
+//! - After `shutdown(Write)` the peer reads the end, and can still answer.
 //! - Clients can connect as soon as `bind` has returned, and are accepted in order.
-//! - Only the current user's processes on this computer can connect, unless the program says
+//! - Only the current user's processes on this computer can connect, unless the program chooses
 //!   otherwise.
-//! - A blocking call starts no thread and allocates nothing.
+//! - A blocking call starts no threads and allocates no memory.
 //!
-//! Where Windows can't do what Unix does, the item says so under "On Unix".
+//! Differences from Unix are described in the "On Unix" section of each item.
 //!
 //! # Features
-//! `log` (on by default; `logging` is the same): every system call leaves one `log::trace!` record
-//! with its name, arguments and result, under the target `winpipe`. The records of a call are written
-//! when it returns, and those of calls under `Impersonated` when that is dropped: a logger never
-//! runs under a lock of this crate or as a client, so it may use the crate, with the same streams
-//! and listeners too. What it does there leaves no records. If it panics, the panic hook reports that
-//! and the call returns its result.
+//! `log` (on by default; `logging` is the same): every system call writes one `log::trace!` record
+//! with its name, arguments and result, under the target `winpipe`. The records of a call are
+//! written when it returns, and the records of calls under `Impersonated` when that is dropped. So
+//! a logger never runs under a lock of this crate or as a client, and can itself use the crate,
+//! even the same streams and listeners. Its own calls write no records. If the logger panics, the
+//! panic hook reports that, and the call returns its result.
 //!
-// Elsewhere these link to the docs for Windows.
+// On other platforms these link to the docs for Windows.
 #![cfg_attr(
     not(windows),
     doc = "
@@ -106,9 +106,9 @@ pub use sid::{Integrity, ParseSidError, Sid};
 #[cfg(any(windows, winpipe_sim))]
 pub use stream::WinStream;
 
-// The docs list a type's methods in the order of these modules: first those that make one.
+// The docs list a type's methods in the order of these modules: constructors come first.
 
-// Plain data: tested everywhere, used on Windows.
+// Plain data: tested on every platform, used on Windows.
 #[cfg(any(windows, winpipe_sim, test))]
 #[cfg_attr(
     not(windows),
@@ -135,7 +135,7 @@ mod listener;
 )]
 mod stream;
 
-// What else a stream and an identifier can do.
+// Further methods of streams, options and SIDs, and the list of pipes.
 #[cfg(any(windows, winpipe_sim))]
 mod account;
 #[cfg(any(windows, winpipe_sim))]
@@ -157,7 +157,7 @@ mod sys;
 #[cfg(any(windows, winpipe_sim))]
 mod wait;
 
-/// The examples of the README run as tests.
+/// Runs the examples in the README as tests.
 #[cfg(all(doctest, windows))]
 #[doc = include_str!("../README.md")]
 struct Readme;

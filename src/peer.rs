@@ -1,4 +1,4 @@
-//! `peer_cred` and `impersonate`: what Windows knows about the peer, and acting in its name.
+//! `peer_cred` and `impersonate`: what Windows knows about the peer, and acting as the client.
 
 use std::cell::Cell;
 use std::fmt;
@@ -15,13 +15,13 @@ use crate::sys::token::{self, Token};
 impl WinStream {
     /// Returns what Windows knows about the peer: its user, process and session.
     ///
-    /// Only [`PeerCred::authenticated`] may be used to authorise; the rest is a hint.
+    /// Use only [`PeerCred::authenticated`] to authorise the peer. The rest is a hint.
     ///
     /// This corresponds to calling `GetNamedPipeClientProcessId` (or `…Server…`) and
     /// `…SessionId`, `ImpersonateNamedPipeClient` or `OpenProcess`, and `GetTokenInformation`.
     ///
     /// # Errors
-    /// Those of the system, if not even the process's number can be had.
+    /// Those of the system, if not even the id of the process is available.
     ///
     /// # On Unix
     /// std's `peer_cred` is unstable, and has `uid` and `gid` for the user.
@@ -33,7 +33,7 @@ impl WinStream {
     /// let (_server, client) = WinStream::pair()?;
     /// let peer = client.peer_cred()?;
     /// assert_eq!(peer.pid(), std::process::id());
-    /// // Windows vouches for clients only.
+    /// // Windows authenticates only clients.
     /// assert_eq!(peer.authenticated(), None);
     /// assert_eq!(peer.unauthenticated_hint().unwrap().user, Sid::current_user()?);
     /// # Ok::<(), std::io::Error>(())
@@ -62,26 +62,28 @@ impl WinStream {
         Ok(cred)
     }
 
-    /// Lets this thread act as the client, until what this returns is dropped.
+    /// Makes this thread act as the client until the returned guard is dropped.
     ///
-    /// Windows then checks access as if the client called it, so a service can open a file for its
-    /// client without deciding itself who may. The client has to allow it, with
-    /// [`ConnectOptions::impersonation`](crate::ConnectOptions::impersonation); by default the thread
-    /// can only *identify* the client, and opens nothing.
+    /// Windows then checks access as if the client made the calls. So a service can open a file for
+    /// its client without deciding whether the client has access. The client must permit this with
+    /// [`ConnectOptions::impersonation`](crate::ConnectOptions::impersonation). By default the
+    /// thread can only *identify* the client, and can't open anything.
     ///
-    /// The identity is the one that [`PeerCred::authenticated`] describes. It stays that of the process
-    /// that opened the connection, even if it has given the connection to another process since.
+    /// The identity is the one that [`PeerCred::authenticated`] describes. It remains that of the
+    /// process that opened the connection, even if that process has since passed the connection to
+    /// another process.
     ///
-    /// A thread acts as one client at a time. If it can't get back to its own identity, the process
-    /// ends.
+    /// A thread can act as only one client at a time. If it can't return to its own identity, the
+    /// process is aborted.
     ///
     /// This corresponds to calling `ImpersonateNamedPipeClient`, and `RevertToSelf` at the end.
     ///
     /// # Errors
     /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): Windows doesn't know the client's
-    ///   identity, or not yet: read something first. [`PeerCred::authenticated`] lists the cases.
-    /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): this thread acts as a client already.
-    /// - [`Unsupported`](io::ErrorKind::Unsupported): this is the client's end.
+    ///   identity, or doesn't know it until something has been read.
+    ///   [`PeerCred::authenticated`] lists the cases.
+    /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): this thread is already acting as a client.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported): this stream is the client's end.
     ///
     /// # Examples
     /// ```no_run
@@ -92,7 +94,7 @@ impl WinStream {
     /// let mut name = [0; 64];
     /// let count = stream.read(&mut name)?;
     /// let client = stream.impersonate()?;
-    /// // … open what the client asks for …
+    /// // … open the file that the client asks for …
     /// drop(client);
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -101,14 +103,14 @@ impl WinStream {
         if !self.is_server()? {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "only the server can impersonate, by an accepted stream",
+                "only the server can impersonate: use an accepted stream",
             ));
         }
-        // Two at a time, dropped in the wrong order, would leave the thread acting as one of them.
+        // With two guards, dropped in the wrong order, the thread would go on acting as a client.
         if ACTS.get() {
             return Err(io::Error::new(
                 io::ErrorKind::ResourceBusy,
-                "this thread acts as a client already: drop what impersonate returned first",
+                "this thread is already acting as a client: drop the guard of that first",
             ));
         }
         let client = token::Impersonated::client_of(&self.pipe)?;
@@ -123,13 +125,13 @@ impl WinStream {
 
 /// What Windows knows about the peer of a stream.
 ///
-/// [`WinStream::peer_cred`] returns it. To decide what the peer may do, use
-/// [`authenticated`](Self::authenticated) and nothing else. Everything else is a hint, for messages and
-/// diagnosis: another process can get the number of one that has ended, and a process can give its end
-/// of the connection to another.
+/// This is returned by [`WinStream::peer_cred`]. To decide what the peer may do, use
+/// [`authenticated`](Self::authenticated) and nothing else. Everything else is a hint, for messages
+/// and diagnosis: another process can get the id of a process that has ended, and a process can
+/// pass its end of the connection to another process.
 ///
 /// # Examples
-/// A server that obeys its own user only:
+/// A server that serves only its own user:
 /// ```no_run
 /// use std::io;
 /// use winpipe::{Sid, WinStream};
@@ -150,20 +152,22 @@ pub struct PeerCred {
 }
 
 impl PeerCred {
-    /// Returns the identity of the client, **which may be used to authorise**. It's learnt by
-    /// impersonating the client for a moment.
+    /// Returns the identity of the client, **which you can use to authorise it**. `peer_cred` gets
+    /// it by impersonating the client for a moment.
     ///
-    /// It's the identity that the client had when it connected. Some clients are known by the last
-    /// message read instead: those that [expect a server](crate::ConnectOptions::expect_server) and let
-    /// it act in their name, and other programs' clients that ask Windows for it.
+    /// It's the identity that the client had when it connected. For some clients it's the identity
+    /// that the last message read was written with: for clients that [expect a
+    /// server](crate::ConnectOptions::expect_server) and let it act as them, and for clients of
+    /// other programs that request this from Windows (dynamic tracking).
     ///
-    /// `None` if Windows doesn't vouch for the peer:
-    /// - This is the client's end. A client makes sure of its server with
+    /// `None` if Windows doesn't authenticate the peer:
+    /// - This stream is the client's end. A client checks its server with
     ///   [`expect_server`](crate::ConnectOptions::expect_server).
-    /// - The client hides its identity ([`Impersonation::Anonymous`](crate::Impersonation::Anonymous)).
-    /// - The client is known by its last message, and nothing has been read yet.
-    /// - The client connected in the short time between [`accept`](crate::WinListener::accept)'s look
-    ///   for one and its wait for one, where Windows forgets the identity.
+    /// - The client hides its identity
+    ///   ([`Impersonation::Anonymous`](crate::Impersonation::Anonymous)).
+    /// - The client is identified by its last message, and nothing has been read yet.
+    /// - The client connected in the short time in which [`accept`](crate::WinListener::accept) had
+    ///   found no client and wasn't waiting yet. Then Windows forgets the identity.
     ///
     /// # Examples
     /// ```no_run
@@ -181,11 +185,11 @@ impl PeerCred {
         self.authenticated
     }
 
-    /// Returns the identity of the process that has the peer's [`pid`](Self::pid) now, where the peer
-    /// [isn't authenticated](Self::authenticated). **It must not be used to authorise.**
+    /// Returns the identity of the process that has the peer's [`pid`](Self::pid) now, if the peer
+    /// [isn't authenticated](Self::authenticated). **Don't use it to authorise the peer.**
     ///
-    /// `None` if the peer is authenticated, if that process has ended, or if this process may not look
-    /// at it.
+    /// `None` if the peer is authenticated, if that process has ended, or if this process isn't
+    /// allowed to query it.
     ///
     /// # Examples
     /// ```
@@ -200,8 +204,8 @@ impl PeerCred {
         self.unauthenticated_hint
     }
 
-    /// Returns the number of the process that opened (or made) the peer's end, by the kernel's record.
-    /// It's a hint: the process may have ended, and another may have its number.
+    /// Returns the id of the process that opened (or created) the peer's end, as recorded by the
+    /// kernel. It's a hint: the process may have ended, and another process may have its id.
     ///
     /// # Examples
     /// ```
@@ -214,8 +218,8 @@ impl PeerCred {
         self.pid
     }
 
-    /// Returns the session of that process, by the kernel's record, if there is one: the number that
-    /// Task Manager shows. It's a hint.
+    /// Returns the session of that process, as recorded by the kernel, if there is one: the number
+    /// that Task Manager shows. It's a hint.
     ///
     /// # Examples
     /// ```
@@ -229,7 +233,7 @@ impl PeerCred {
     }
 }
 
-/// The user that a peer runs as, and how far Windows trusts it: part of [`PeerCred`].
+/// The user and the integrity level of a peer: part of [`PeerCred`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Identity {
@@ -237,7 +241,7 @@ pub struct Identity {
     pub user: Sid,
     /// The integrity level.
     pub integrity: Integrity,
-    /// Whether it's elevated: whether it has an administrator's full rights.
+    /// Whether it's elevated, that is, has an administrator's full rights.
     pub elevated: bool,
 }
 
@@ -251,25 +255,25 @@ impl Identity {
     }
 }
 
-/// A guard: the thread acts as a client until it's dropped. [`WinStream::impersonate`] returns it.
+/// A guard: the thread acts as a client until this is dropped.
 ///
-/// It belongs to its thread and can't be sent to another.
+/// This is returned by [`WinStream::impersonate`]. It can't be sent to another thread.
 #[must_use = "the thread acts as the client only until this is dropped"]
 pub struct Impersonated<'a> {
     _client: token::Impersonated,
-    /// Dropped after the thread has got back: no record is written in the client's name.
+    /// Dropped after the thread has reverted, so no record is written while it acts as the client.
     _records: Hold,
     _this_thread: PhantomData<(&'a WinStream, *const ())>,
 }
 
 thread_local! {
-    /// Whether this thread acts as a client, by `impersonate`.
+    /// Whether this thread acts as a client because of `impersonate`.
     static ACTS: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Drop for Impersonated<'_> {
     fn drop(&mut self) {
-        // The thread gets back when the field is dropped, which is next.
+        // The thread reverts when the field is dropped, right after this.
         let _ = ACTS.try_with(|acts| acts.set(false));
     }
 }

@@ -1,6 +1,6 @@
-//! `Sid` and `Integrity`: how Windows identifies users, groups and levels of trust.
+//! `Sid` and `Integrity`: how Windows identifies users, groups and integrity levels.
 //!
-//! Pure `std`, no system call, so it's tested on every platform.
+//! This uses only std and makes no system calls, so it's tested on every platform.
 
 use std::cmp::Ordering;
 use std::error::Error;
@@ -12,8 +12,8 @@ use crate::input::quote;
 
 /// A security identifier: how Windows identifies a user, a group or a service.
 ///
-/// It's parsed and printed in its usual form, `S-1-5-21-…-1001`. The order is that of the numbers in
-/// it.
+/// It's parsed and printed in its usual form, `S-1-5-21-…-1001`. SIDs are ordered by the numbers in
+/// them.
 ///
 /// # Examples
 /// ```
@@ -29,17 +29,17 @@ pub struct Sid {
     /// 48 bits.
     authority: u64,
     count: u8,
-    /// The first `count`; the others are 0.
+    /// The first `count` are used; the others are 0.
     parts: [u32; Sid::LONGEST],
 }
 
 impl Sid {
-    /// The most parts that follow the authority.
+    /// The maximum number of parts after the authority.
     const LONGEST: usize = 15;
 
-    /// All users, guests included, but not anonymous ones.
+    /// All users, including guests, but not anonymous users.
     pub const EVERYONE: Sid = Sid::well_known(1, &[0]);
-    /// Users that have logged on over the network, whichever way they are connected now.
+    /// Users that have logged on over the network, however they are connected now.
     pub const NETWORK: Sid = Sid::well_known(5, &[2]);
     /// Users that have logged on interactively: at the console or by remote desktop.
     pub const INTERACTIVE: Sid = Sid::well_known(5, &[4]);
@@ -47,27 +47,27 @@ impl Sid {
     pub const SERVICE: Sid = Sid::well_known(5, &[6]);
     /// Anonymous users. [`EVERYONE`](Self::EVERYONE) doesn't include them.
     pub const ANONYMOUS: Sid = Sid::well_known(5, &[7]);
-    /// All users that have logged on with an account: no guests, no anonymous users.
+    /// All users that have logged on with an account. Guests and anonymous users aren't included.
     pub const AUTHENTICATED_USERS: Sid = Sid::well_known(5, &[11]);
     /// Users that have logged on by remote desktop.
     pub const REMOTE_INTERACTIVE_LOGON: Sid = Sid::well_known(5, &[14]);
     /// The operating system, and services that run as `LocalSystem`.
     pub const LOCAL_SYSTEM: Sid = Sid::well_known(5, &[18]);
-    /// Services that run as `LocalService`, which is anonymous to other computers.
+    /// Services that run as `LocalService`, which is anonymous on other computers.
     pub const LOCAL_SERVICE: Sid = Sid::well_known(5, &[19]);
-    /// Services that run as `NetworkService`, which is the computer's account to other computers.
+    /// Services that run as `NetworkService`, which is the computer's account on other computers.
     pub const NETWORK_SERVICE: Sid = Sid::well_known(5, &[20]);
-    /// This computer's administrators. Of their processes, only elevated ones count as such.
+    /// This computer's administrators. Of their processes, only elevated ones count.
     pub const ADMINISTRATORS: Sid = Sid::well_known(5, &[32, 544]);
-    /// This computer's users: all accounts of the computer and its domain, but guests.
+    /// This computer's users: all accounts of the computer and its domain, except guests.
     pub const USERS: Sid = Sid::well_known(5, &[32, 545]);
     /// This computer's guests.
     pub const GUESTS: Sid = Sid::well_known(5, &[32, 546]);
     /// All apps that run in an AppContainer, of all users; see
     /// [`Access::app_package`](crate::Access::app_package).
     pub const ALL_APP_PACKAGES: Sid = Sid::well_known(15, &[2, 1]);
-    /// The owner of the very object whose access rights name it. Where they do, the owner has no right
-    /// but those that they give.
+    /// The owner of the object whose security descriptor contains this SID. Then the owner has only
+    /// the rights that the descriptor grants.
     pub(crate) const OWNER_RIGHTS: Sid = Sid::well_known(3, &[4]);
 
     const fn well_known(authority: u64, known: &[u32]) -> Sid {
@@ -84,10 +84,10 @@ impl Sid {
         }
     }
 
-    /// Makes an identifier of its binary form, the `SID` structure that Windows' calls use.
+    /// Creates a SID from its binary form, the `SID` structure of the Windows API.
     ///
     /// # Errors
-    /// [`ParseSidError`] if the bytes aren't exactly one identifier of revision 1 with 1 to 15 parts.
+    /// [`ParseSidError`] if the bytes aren't exactly one SID of revision 1 with 1 to 15 parts.
     ///
     /// # Examples
     /// ```
@@ -109,7 +109,7 @@ impl Sid {
         }
     }
 
-    /// Splits the binary form of an identifier off the beginning of these bytes.
+    /// Reads a SID in binary form from the beginning of these bytes. Returns it and the rest.
     pub(crate) fn from_prefix(bytes: &[u8]) -> Option<(Sid, &[u8])> {
         let (&[1, count, a, b, c, d, e, f], rest) = bytes.split_first_chunk()? else {
             return None;
@@ -131,7 +131,7 @@ impl Sid {
         Some((sid, rest))
     }
 
-    /// Returns the binary form, the `SID` structure that Windows' calls use.
+    /// Returns the binary form, the `SID` structure of the Windows API.
     ///
     /// # Examples
     /// ```
@@ -150,7 +150,7 @@ impl Sid {
         bytes
     }
 
-    /// The level that this stands for, if it's an integrity level's.
+    /// Returns the integrity level, if this is the SID of one.
     pub(crate) fn integrity(&self) -> Option<Integrity> {
         match (self.authority, self.parts()) {
             (16, &[level]) => Some(Integrity(level)),
@@ -158,12 +158,12 @@ impl Sid {
         }
     }
 
-    /// Whether this stands for apps in AppContainers: one package's, or all.
+    /// Whether this is the SID of an app package, or of all of them.
     pub(crate) fn is_app_package(&self) -> bool {
         self.authority == 15 && self.parts()[0] == 2
     }
 
-    /// Whether this is one of the groups that every Windows has.
+    /// Whether this is one of the groups that are built into Windows.
     pub(crate) fn is_builtin_group(&self) -> bool {
         self.authority == 5 && self.parts()[0] == 32
     }
@@ -187,7 +187,7 @@ impl Ord for Sid {
 
 /// Parses `S-1-`, an authority below 2^48, in decimal or as `0x…`, and 1 to 15 parts below 2^32.
 ///
-/// The two-letter names of SDDL, such as `BA`, aren't identifiers.
+/// The two-letter names of SDDL, such as `BA`, aren't accepted.
 impl FromStr for Sid {
     type Err = ParseSidError;
 
@@ -225,7 +225,7 @@ impl FromStr for Sid {
         };
         parse().ok_or_else(|| ParseSidError {
             message: format!(
-                "{} is no security identifier: one looks like S-1-5-21-1-2-3-1001",
+                "{} isn't a security identifier: one looks like S-1-5-21-1-2-3-1001",
                 quote(text)
             ),
         })
@@ -234,7 +234,7 @@ impl FromStr for Sid {
 
 impl fmt::Display for Sid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As Windows prints it: in hexadecimal where it's more than 32 bits.
+        // As Windows prints it: in hexadecimal if it has more than 32 bits.
         match self.authority >> 32 {
             0 => write!(f, "S-1-{}", self.authority)?,
             _ => write!(f, "S-1-{:#014x}", self.authority)?,
@@ -245,16 +245,16 @@ impl fmt::Display for Sid {
     }
 }
 
-/// The same as `Display`.
+/// Prints the same as `Display`.
 impl fmt::Debug for Sid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// The error of parsing a [`Sid`].
+/// An error that is returned when parsing a [`Sid`].
 ///
-/// It converts into an [`io::Error`] of the kind [`InvalidInput`](io::ErrorKind::InvalidInput).
+/// It converts into an [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput).
 ///
 /// # Examples
 /// ```
@@ -291,8 +291,8 @@ impl From<ParseSidError> for io::Error {
 
 /// An integrity level: how far Windows trusts a process, whichever user it runs as.
 ///
-/// Levels are ordered, and any number is one: Windows defines those below, and others can lie between
-/// them.
+/// Levels are ordered. Any number is a level: Windows defines those below, and there can be others
+/// between them.
 ///
 /// # Examples
 /// ```
@@ -310,17 +310,16 @@ impl Integrity {
     pub const UNTRUSTED: Integrity = Integrity(0x0000);
     /// Sandboxed: a browser's processes, and apps in AppContainers.
     pub const LOW: Integrity = Integrity(0x1000);
-    /// Ordinary programs of a user.
+    /// A user's ordinary programs.
     pub const MEDIUM: Integrity = Integrity(0x2000);
-    /// Ordinary programs that may also operate other programs' windows.
+    /// Ordinary programs that can also control other programs' windows.
     pub const MEDIUM_PLUS: Integrity = Integrity(0x2100);
     /// Elevated programs: those run as administrator.
     pub const HIGH: Integrity = Integrity(0x3000);
     /// The operating system and its services.
     pub const SYSTEM: Integrity = Integrity(0x4000);
 
-    /// Returns the level as a number, which is the last part of its security identifier,
-    /// `S-1-16-LEVEL`.
+    /// Returns the level as a number, which is the last part of its SID, `S-1-16-LEVEL`.
     ///
     /// # Examples
     /// ```
@@ -419,7 +418,7 @@ mod tests {
             &[1, 16],
             &[1; 9],
             &[1, 0, 0, 0, 0, 0, 0, 5],
-            // One byte more than an identifier.
+            // One byte more than a SID.
             &[1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0, 0],
         ] {
             let error = Sid::from_bytes(bytes).unwrap_err();

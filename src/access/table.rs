@@ -1,5 +1,5 @@
-//! The table of SECURITY.md that says who may do what by each `Access`: made, and kept true, by
-//! another implementation's access check, which knows nothing of this crate but its descriptors.
+//! The tables in SECURITY.md of what each `Access` allows. They are generated and checked with
+//! another implementation's access check, which gets nothing of this crate but its descriptors.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,11 +12,11 @@ const BEGIN: &str =
     "<!-- made by a test in src/access/table.rs: WINPIPE_BLESS=1 cargo test who_may -->\n";
 const END: &str = "<!-- end -->\n";
 
-/// The server's user, and a user and a group who aren't.
+/// The server's user, and another user.
 const USER: &str = "S-1-5-21-1-2-3-1001";
 const OTHER: &str = "S-1-5-21-1-2-3-1002";
 
-/// One principal's rights by one access, and what the cell of the table says.
+/// The rights that one access gives to one principal: a cell of the table.
 struct Cell {
     access: String,
     principal: String,
@@ -50,10 +50,10 @@ impl Cell {
 #[test]
 fn who_may_do_what_is_as_security_md_says() {
     let Some(python) = python_with_samba() else {
-        // Past the capture of output, as all that is skipped.
+        // Not captured, so that it's visible, as for every skipped test.
         let _ = writeln!(
             std::io::stderr(),
-            "SKIPPED who_may_do_what_is_as_security_md_says: there is no python3-samba here"
+            "SKIPPED who_may_do_what_is_as_security_md_says: python3-samba isn't installed"
         );
         return;
     };
@@ -79,20 +79,20 @@ fn who_may_do_what_is_as_security_md_says() {
     let text = fs::read_to_string(&path).unwrap();
     let (before, rest) = text
         .split_once(BEGIN)
-        .expect("SECURITY.md has a place for it");
-    let (_, after) = rest.split_once(END).expect("and an end to that place");
+        .expect("SECURITY.md has the marker where the tables begin");
+    let (_, after) = rest.split_once(END).expect("and the one where they end");
     let expected = format!("{before}{tables}{END}{after}");
     if env::var_os("WINPIPE_BLESS").is_some() {
         fs::write(&path, expected).unwrap();
     } else {
         assert!(
             text == expected,
-            "SECURITY.md is out of date: look at what WINPIPE_BLESS=1 makes of it\n{tables}"
+            "SECURITY.md is out of date: run this with WINPIPE_BLESS=1, then check it\n{tables}"
         );
     }
 }
 
-/// What must hold whatever the table says.
+/// Checks what must be true of any access.
 fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
     for cell in rows.iter().flatten() {
         let Cell {
@@ -102,12 +102,13 @@ fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
         let is_self = principal.starts_with("self");
         let is_administrator =
             ["self, elevated", "administrator", "system"].contains(&&**principal);
-        // Who may not connect may not take an instance by opening the pipe for less, either.
+        // A principal that can't connect can't take an instance by opening the pipe with fewer
+        // rights, either.
         assert!(!cell.may('p'), "{place}");
-        // Nobody may change the rights, and only privileges go around that.
+        // No principal can change the access rights, except by using a privilege.
         assert!(!cell.may('d'), "{place}");
         assert_eq!(cell.may('o'), is_administrator, "{place}");
-        // Who may pose as the server is the server's user, or administrators.
+        // Only the server's user, or administrators, can pose as the server.
         let poses = cell.may('i') || cell.may('x');
         assert!(
             !poses
@@ -122,7 +123,7 @@ fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
             let is_let_in = access.contains("low_integrity") || access.contains("app_packages");
             assert_eq!(cell.may('c'), is_let_in, "{place}");
         }
-        // The server itself needs all of it.
+        // The server itself needs both rights.
         if *principal
             == if is_elevated {
                 "self, elevated"
@@ -145,7 +146,7 @@ fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
     }
 }
 
-/// Asks for every access and every principal.
+/// Runs the access check for every access and every principal.
 fn check(python: &str, is_elevated: bool) -> Vec<Vec<Cell>> {
     let user: Sid = USER.parse().unwrap();
     let maker = Maker {
@@ -208,9 +209,9 @@ fn check(python: &str, is_elevated: bool) -> Vec<Vec<Cell>> {
     rows
 }
 
-/// Each kind of access, and what is made of several, with the name that the table has for it.
+/// Each kind of access, and some combinations, with their names in the table.
 fn every_access() -> Vec<(String, Access)> {
-    // A new kind of access, or of restriction, doesn't compile until somebody has seen this.
+    // This doesn't compile with a new kind of access or restriction. Add it to the list below.
     let Policy::Rules(Rules {
         first: Who::CurrentUser | Who::LogonSession | Who::Sid(_),
         others: _,
@@ -249,7 +250,7 @@ fn every_access() -> Vec<(String, Access)> {
     ]
 }
 
-/// The Python that has Samba's modules, which are the system's packages.
+/// Finds a Python that has Samba's modules, which are packages of the operating system.
 fn python_with_samba() -> Option<&'static str> {
     ["/usr/bin/python3", "python3"].into_iter().find(|python| {
         let mut command = Command::new(python);

@@ -103,7 +103,8 @@ impl Token {
 
     /// Returns the SID of the logon session, in binary form. The system itself has none.
     pub(crate) fn logon_session(&self) -> io::Result<Vec<u8>> {
-        let none = "this process has no logon session, as is the case for services of the system";
+        let none = "this process has no logon session, like all services of the system: \
+                    choose access other than LOGON_SESSION";
         let none = || io::Error::new(io::ErrorKind::Unsupported, none);
         let information = self.information(TokenLogonSid).map_err(|_| none())?;
         // SAFETY: the kernel has written a TOKEN_GROUPS there.
@@ -219,16 +220,17 @@ pub(crate) fn lookup_account_sid(sid: &[u8]) -> io::Result<String> {
     })
 }
 
-/// The identifier of an account, in its binary form, by its name, which holds no NUL. This corresponds to
-/// calling `LookupAccountNameW`.
+/// Returns the SID of the account with this name, in binary form. The name mustn't contain a NUL.
+/// This corresponds to calling `LookupAccountNameW`.
 pub(crate) fn lookup_account_name(name: &str) -> io::Result<Vec<u8>> {
     let text = wide(name);
-    // Room for the longest, and aligned for it.
+    // Room for the longest SID, and aligned for it.
     let mut sid = [0_u32; 17];
     let mut domain = [0_u16; 512];
     let (mut sid_len, mut domain_len) = (size_of_val(&sid) as u32, domain.len() as u32);
     let mut kind = 0;
-    // SAFETY: the name ends with a NUL; there is room for as many bytes and units as is said.
+    // SAFETY: the name ends with a NUL, and the buffers have room for the given numbers of bytes
+    // and units.
     let ok = unsafe {
         LookupAccountNameW(
             ptr::null(),
@@ -245,7 +247,7 @@ pub(crate) fn lookup_account_name(name: &str) -> io::Result<Vec<u8>> {
     if ok == 0 {
         return Err(code.explain_account());
     }
-    // SAFETY: the call has written a valid identifier there.
+    // SAFETY: the call has written a valid SID there.
     Ok(unsafe { sid_bytes(sid.as_mut_ptr().cast()) })
 }
 
@@ -329,7 +331,7 @@ impl Drop for AsProcess {
     }
 }
 
-/// Makes this thread act as its own process, but with a token of its own.
+/// Makes this thread impersonate its own process, so that it has its own token.
 #[cfg(test)]
 pub(crate) fn impersonate_self() {
     // SAFETY: takes a number.

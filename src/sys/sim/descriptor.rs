@@ -1,4 +1,4 @@
-//! Security descriptors, which nothing is checked against here.
+//! Security descriptors. There are no access checks here.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use crate::sys::record::trace;
 pub(crate) struct Descriptor;
 
 impl Descriptor {
-    /// Takes any text for a descriptor.
+    /// Accepts any text as a descriptor.
     pub(crate) fn from_sddl(sddl: &str) -> io::Result<Descriptor> {
         let _ = sddl;
         trace!("ConvertStringSecurityDescriptorToSecurityDescriptorW({sddl:?}) = 1");

@@ -1,8 +1,8 @@
-//! The named pipe file system: names, instances, and the two queues of each. Numbers in brackets are
-//! those of the ledger's facts.
+//! The named pipe file system: names, instances, and the two queues of each instance. Numbers in
+//! brackets refer to facts in the ledger.
 //!
-//! A request is completed only under the lock of its instance. No record is left here, as a logger must
-//! not run under a lock.
+//! A request is completed only under the lock of its instance. No records are written here, because
+//! a logger must not run under a lock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use super::operation::{Done, Issued, Request};
 use crate::sys::error::Code;
 
-/// The instances of each name whose server's end is open, in the order in which they began to listen.
+/// For each name, the instances whose server's end is open, in the order in which they began to
+/// listen.
 type Names = BTreeMap<String, Vec<Arc<Instance>>>;
 
 /// The namespace. Its lock is taken before an instance's.
 static NAMES: Mutex<Names> = Mutex::new(BTreeMap::new());
 
-/// Notified when an instance begins to listen, and when a name is free.
+/// Notified when an instance begins to listen, and when a name becomes free.
 static NAMES_CHANGED: Condvar = Condvar::new();
 
 /// One of the two ends of an instance.
@@ -27,7 +28,7 @@ pub(super) enum Side {
     Client = 1,
 }
 
-/// [5.3] Where an instance has come to.
+/// [5.3] The state of an instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
     Listening,
@@ -36,10 +37,11 @@ pub(super) enum State {
     Closing,
 }
 
-/// What is set when a first or a further instance is made.
+/// What is set when an instance is created, whether it's the first of its name or not.
 pub(super) struct Settings {
     pub(super) is_message_type: bool,
-    /// The quotas of what is sent to the server and to the client. [3.7] They are the instance's own.
+    /// The quotas in the directions to the server and to the client. [3.7] Each instance has its
+    /// own.
     pub(super) quotas: [usize; 2],
     /// How many instances the name may have.
     pub(super) limit: usize,
@@ -58,28 +60,28 @@ struct Pipe {
     client: Client,
     /// The pending `ConnectNamedPipe`s.
     connects: Vec<Arc<Request>>,
-    /// What is sent to the server and to the client.
+    /// The directions to the server and to the client.
     ways: [Way; 2],
 }
 
-/// [11.7] What the server may know of its client.
+/// [11.7] Whether the server knows the client's identity.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Client {
-    /// It's known from when it opened the pipe.
+    /// It's known from the time when the client opened the pipe.
     Known,
-    /// It's known from when the server reads a message.
+    /// It will be known when the server has read a message.
     KnownWhenRead,
     /// [16.1] `ConnectNamedPipe` has forgotten it.
     Forgotten,
 }
 
-/// What is sent to one end. Either its queue is empty or there are no reads.
+/// The direction to one end. Either its queue is empty or there are no pending reads.
 struct Way {
     quota: usize,
     reads_by_message: bool,
     /// [3.4] Each write is one entry.
     queue: VecDeque<Entry>,
-    /// The pending reads of that end, with their lengths.
+    /// The pending reads on that end, with their lengths.
     reads: VecDeque<(usize, Arc<Request>)>,
     /// Whether that end was closed with unread entries.
     is_cut_off: bool,
@@ -88,18 +90,18 @@ struct Way {
 struct Entry {
     data: Vec<u8>,
     taken: usize,
-    /// The write that put it here, while that is pending.
+    /// The write that queued this entry, while it's pending.
     writer: Option<Arc<Request>>,
 }
 
-/// One end. [1.1, 14.1] When it's dropped, which the last of its handles does, it's closed: what it has
+/// One end. [1.1, 14.1] It's closed when it's dropped, with the last of its handles. What it has
 /// sent stays.
 pub(super) struct End {
     instance: Arc<Instance>,
     side: Side,
 }
 
-/// Makes an instance, which listens [8.1], of a name or of none.
+/// Creates an instance, which listens [8.1], with or without a name.
 pub(super) fn create(name: Option<&str>, first: bool, settings: Settings) -> Result<End, Code> {
     let name = name.map(str::to_lowercase); // [12.1]
     let mut names = lock(&NAMES);
@@ -202,7 +204,7 @@ impl End {
         self.instance.settings.is_message_type
     }
 
-    /// The quota of what this end sends.
+    /// The quota for what this end sends.
     pub(super) fn write_quota(&self) -> usize {
         self.instance.settings.quotas[self.peer()]
     }
@@ -220,7 +222,7 @@ impl End {
         open_instance(&self.instance, false)
     }
 
-    /// [11.7, 16.1] Whether the server may act as its client.
+    /// [11.7, 16.1] Whether the server can act as its client.
     pub(super) fn impersonate(&self) -> Result<(), Code> {
         let pipe = self.lock();
         match (self.side, pipe.state) {
@@ -252,7 +254,7 @@ impl End {
         let mut pipe = self.lock();
         let state = pipe.state;
         let way = &mut pipe.ways[self.side as usize];
-        // [1.1] Data first, whatever the state.
+        // [1.1] Data comes first, whatever the state.
         if way.queue.is_empty() {
             return match state {
                 State::Listening => Some(Err(Code::PIPE_LISTENING)), // [9]
@@ -300,7 +302,7 @@ impl End {
         }
         let quota = way.quota;
         let issued = match way.queue.back_mut() {
-            // [3.1] What is left after the pending reads has to fit; [4.2] nothing always does.
+            // [3.1] What is left after the pending reads must fit. [4.2] An empty rest always fits.
             Some(entry) if entry.left() > quota.saturating_sub(before) => {
                 entry.writer = Some(Arc::clone(request));
                 None
@@ -313,7 +315,8 @@ impl End {
         issued
     }
 
-    /// Copies what could be read, and takes nothing. `more` is left of the first message.
+    /// Copies what could be read, and takes nothing. `more` says whether part of the first message
+    /// is left.
     pub(super) fn peek(&self, len: usize) -> Result<Done, Code> {
         let pipe = self.lock();
         let way = &pipe.ways[self.side as usize];
@@ -334,7 +337,7 @@ impl End {
         Ok(Done { data, count, more })
     }
 
-    /// [10.1, 10.4] Waits until the peer has read everything, empty messages too.
+    /// [10.1, 10.4] Waits until the peer has read everything, including empty messages.
     pub(super) fn flush(&self) -> Result<(), Code> {
         let pipe = self.lock();
         if pipe.state != State::Connected {
@@ -366,14 +369,14 @@ impl End {
         let way = &mut pipe.ways[self.peer()];
         let is_its = |entry: &Entry| entry.writer.as_ref().is_some_and(is_it);
         if let Some(at) = way.queue.iter().position(is_its) {
-            way.queue.remove(at); // [2.5] Whatever of it was read: the rest goes, later writes stay.
+            way.queue.remove(at); // [2.5] The unread rest is discarded, and later writes stay.
             aborted();
             way.settle();
             self.instance.drained.notify_all();
         }
     }
 
-    /// What follows from one or more reads of an end.
+    /// Updates what depends on reads, after one or more reads on an end.
     fn was_read(&self, pipe: &mut Pipe, side: Side) {
         if side == Side::Server && pipe.client == Client::KnownWhenRead {
             pipe.client = Client::Known; // [11.7]
@@ -399,7 +402,7 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        // [8.10, 16.5] With the last server's end the name goes, clients or not.
+        // [8.10, 16.5] The name becomes free with the last server's end, even if there are clients.
         if let (Side::Server, Some(name)) = (self.side, &self.instance.name) {
             let mut names = lock(&NAMES);
             if let Some(instances) = names.get_mut(name) {
@@ -414,8 +417,8 @@ impl Drop for End {
         pipe.state = State::Closing;
         let broken = |request: Arc<Request>| request.complete(Err(Code::BROKEN_PIPE));
         pipe.connects.drain(..).for_each(broken); // [2.1]
-        // [2.1, 9] The reads of both ends end, and the peer's writes. [1.1, 2.2] What this end has
-        // written stays, also where that is pending.
+        // [2.1, 9] The reads on both ends end, and so do the peer's writes. [1.1, 2.2] What this
+        // end has written stays, even if the write is pending.
         for way in &mut pipe.ways {
             way.reads.drain(..).for_each(|(_, read)| broken(read));
         }
@@ -432,15 +435,16 @@ impl Way {
         self.queue.iter().map(Entry::left).sum()
     }
 
-    /// Takes what a read of `len` bytes gets of a queue that isn't empty. `waited` is whether that
-    /// read was there before the data.
+    /// Takes from a queue that isn't empty what a read of `len` bytes returns. `waited` says
+    /// whether the read was pending before the data arrived.
     fn take(&mut self, len: usize, waited: bool) -> Done {
         let mut data = Vec::new();
         let mut more = false;
         while let Some(entry) = self.queue.front_mut() {
             let room = len - data.len();
-            // [4.8] A read of nothing takes no data, and an empty message only if it waited for that.
-            // [4.4] With its buffer full, a read by byte doesn't look at what follows.
+            // [4.8] A read of zero bytes takes no data, and takes an empty message only if it
+            // waited for that. [4.4] When its buffer is full, a read by byte doesn't look at what
+            // follows.
             if room == 0 && !(waited && len == 0 && entry.left() == 0) {
                 more = self.reads_by_message && entry.left() > 0; // [4.8] As from Windows 8.
                 break;
@@ -455,8 +459,9 @@ impl Way {
             if let Some(mut read) = self.queue.pop_front() {
                 read.finish();
             }
-            // [4.5] By message it's one. [4.4] By byte they run together, and empty ones vanish; but
-            // [4.2, 4.3] one that is alone ends the read with nothing.
+            // [4.5] A read by message takes one message. [4.4] A read by byte joins messages and
+            // swallows empty ones. [4.2, 4.3] But an empty message alone ends the read with 0
+            // bytes.
             if self.reads_by_message {
                 break;
             }
@@ -465,7 +470,8 @@ impl Way {
         Done { data, count, more }
     }
 
-    /// [3.3] Completes the writes whose rest, with all before it, is within the quota.
+    /// [3.3] Completes each write whose unread rest, together with all before it, is within the
+    /// quota.
     fn settle(&mut self) {
         let mut unread = 0;
         for entry in &mut self.queue {

@@ -1,7 +1,7 @@
-//! One overlapped operation: issued, attended to, concluded.
+//! One overlapped operation, from issue to result.
 //!
-//! The kernel can't be lent the caller's buffer here, so a read carries its data until it's
-//! concluded.
+//! In safe Rust the kernel can't borrow the caller's buffer, so a read carries its data until it's
+//! over.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,15 +11,15 @@ use std::time::Duration;
 use crate::sys::error::Code;
 use crate::sys::record::trace;
 
-/// What an operation did.
+/// The result of an operation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Transferred {
     pub(crate) count: usize,
     pub(crate) more: bool,
 }
 
-/// Sees to an operation that has been issued. When this returns, an operation that is still pending
-/// is cancelled.
+/// Handles an operation that has been issued, by waiting if it's pending. When this returns, an
+/// operation that is still pending is cancelled.
 pub(crate) type Attend<'a> = &'a mut dyn FnMut(&Operation<'_>);
 
 /// One overlapped operation.
@@ -29,7 +29,7 @@ pub(crate) struct Operation<'a> {
     cancel: &'a dyn Fn(&Arc<Request>),
 }
 
-/// What the kernel keeps of an operation: in Windows, the `OVERLAPPED`.
+/// What the kernel keeps for an operation: on Windows, the `OVERLAPPED`.
 pub(super) struct Request {
     event: Event,
     status: Mutex<Option<Result<Done, Code>>>,
@@ -38,18 +38,18 @@ pub(super) struct Request {
 /// How an operation ended.
 #[derive(Default)]
 pub(super) struct Done {
-    /// What was read.
+    /// The bytes read.
     pub(super) data: Vec<u8>,
-    /// The bytes that were read or written.
+    /// The number of bytes read or written.
     pub(super) count: usize,
-    /// Whether the message that was read is longer.
+    /// Whether the message is longer than what was read.
     pub(super) more: bool,
 }
 
-/// What a call returns that issues an operation: how it ended, or that it's pending.
+/// The result of issuing an operation: how it ended, or `None` if it's pending.
 pub(super) type Issued = Option<Result<Done, Code>>;
 
-/// Issues an operation and sees it to its end.
+/// Issues an operation, and returns when it's over.
 pub(super) fn run(
     attend: Attend<'_>,
     issue: impl FnOnce(&Arc<Request>) -> Issued,
@@ -67,9 +67,10 @@ pub(super) fn run(
         cancel,
     };
     match issue(&operation.request) {
-        // [6.3] Success at once sets the event.
+        // [6.3] Immediate success sets the event.
         Some(Ok(done)) => operation.request.complete(Ok(done)),
-        // [6.4] Failure at once doesn't, and leaves the status pending: there's no result to wait for.
+        // [6.4] Immediate failure doesn't, and leaves the status pending: there is no result to
+        // wait for.
         Some(Err(code)) => {
             attend(&operation);
             return Err(code);
@@ -98,8 +99,9 @@ impl Operation<'_> {
     /// Cancels the operation if it isn't complete.
     fn conclude(&self) {
         if self.is_pending.replace(false) && !self.is_complete() {
-            // [7.2] One that completes meanwhile isn't found any more, and isn't cancelled. Either way
-            // it's complete afterwards: requests are completed under the lock that a cancel takes.
+            // [7.2] A request that has completed in the meantime isn't found, and isn't cancelled.
+            // Either way it's complete afterwards, because requests are completed under the lock
+            // that cancelling takes.
             (self.cancel)(&self.request);
             trace!("CancelIoEx() = 1");
         }
@@ -182,7 +184,7 @@ impl Event {
         trace!("ResetEvent() = 1");
     }
 
-    /// Waits until it's set, at most so many milliseconds; `u32::MAX` is for ever.
+    /// Waits until it's set, for at most this many milliseconds. `u32::MAX` means no limit.
     pub(crate) fn wait(&self, milliseconds: u32) -> Result<Waited, Code> {
         let (state, changed) = &*self.0;
         let is_set = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,7 +209,7 @@ impl Event {
     }
 }
 
-/// The same event, not another that is like it.
+/// Compares identity: two values are equal if they are the same event.
 impl PartialEq for Event {
     fn eq(&self, other: &Event) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -12,7 +12,7 @@ use super::token::USER;
 use crate::sys::error::Code;
 use crate::sys::record::trace;
 
-/// The most that one read or write asks for.
+/// The most bytes per read or write.
 const LONGEST_TRANSFER: usize = 1 << 20;
 
 /// A handle to one end of a pipe, closed on drop.
@@ -21,7 +21,7 @@ pub(crate) struct Pipe(Arc<End>);
 /// The device that all pipes belong to.
 pub(crate) struct Device;
 
-/// How to make an instance of a pipe.
+/// How to create an instance of a pipe.
 #[derive(Clone, Copy)]
 pub(crate) struct Instance<'a> {
     pub(crate) root: Option<&'a Device>,
@@ -35,7 +35,7 @@ pub(crate) struct Instance<'a> {
     pub(crate) outbound: u32,
 }
 
-/// What the kernel says of one end of a pipe.
+/// What the kernel reports about one end of a pipe.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocalInformation {
     pub(crate) is_server: bool,
@@ -45,7 +45,7 @@ pub(crate) struct LocalInformation {
     pub(crate) is_closing: bool,
 }
 
-/// How one end of a pipe is used.
+/// The mode of one end of a pipe.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HandleState {
     pub(crate) by_message: bool,
@@ -162,7 +162,7 @@ impl Pipe {
         })
     }
 
-    /// A self-relative descriptor with an owner and nothing else [11.9]: each pipe is the user's.
+    /// Returns a self-relative descriptor with only an owner [11.9]: the user owns every pipe.
     pub(crate) fn origin(&self) -> io::Result<Vec<u8>> {
         trace!("GetKernelObjectSecurity({self:?}) = 1");
         let (revision, self_relative, offset) = (1, [0, 0x80], 20);
@@ -174,7 +174,7 @@ impl Pipe {
         Ok(descriptor)
     }
 
-    /// [11.8] There is one process, at both ends.
+    /// [11.8] There is only one process, which has both ends.
     pub(crate) fn peer_process_id(&self, _is_server: bool) -> Result<u32, Code> {
         Ok(std::process::id())
     }
@@ -194,7 +194,7 @@ impl Pipe {
     }
 }
 
-/// Prints a number as that of a handle.
+/// Prints a number in place of the handle.
 impl fmt::Debug for Pipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Pointer::fmt(&Arc::as_ptr(&self.0), f)
@@ -208,7 +208,7 @@ impl Drop for Pipe {
 }
 
 pub(crate) fn create_file(path: &[u16], quality: Quality, tracking: bool) -> Result<Pipe, Code> {
-    // What a server may do as the client makes no difference here.
+    // What a server may do with the client's identity makes no difference here.
     let _ = quality;
     let opened = kernel::open(&name(path, r"\\.\pipe\")?, tracking).map(Arc::new);
     let opened = opened.map(Pipe);
@@ -262,7 +262,7 @@ pub(crate) fn open_peer(server: &Pipe) -> Result<Pipe, Code> {
     opened
 }
 
-/// The name in a path of the calls, which ends with a NUL. Elsewhere than in `folder` there is nothing.
+/// Returns the pipe's name from a path with a terminating NUL. Only `folder` has anything in it.
 fn name(path: &[u16], folder: &str) -> Result<String, Code> {
     let path = String::from_utf16_lossy(path);
     let name = path.strip_prefix(folder).ok_or(Code::FILE_NOT_FOUND)?;

@@ -1,4 +1,4 @@
-//! Other processes, of which there are none here.
+//! Other processes. There are none here.
 
-/// A handle to any object: no peer can send one.
+/// A handle to any object. It has no values, because no peer can send one.
 pub(crate) enum Handle {}

@@ -1,4 +1,4 @@
-//! Tokens of the one user that there is here.
+//! Tokens of the only user.
 
 use std::cell::Cell;
 use std::io;
@@ -66,7 +66,7 @@ pub(crate) fn is_member(sid: &[u8]) -> io::Result<bool> {
     Ok([&USER[..], &LOGON, &EVERYONE].contains(&sid))
 }
 
-/// The system knows no account.
+/// Fails: there are no accounts to look up by name.
 pub(crate) fn lookup_account_name(_name: &str) -> io::Result<Vec<u8>> {
     Err(Code::NONE_MAPPED.explain_account())
 }
@@ -78,13 +78,13 @@ pub(crate) fn lookup_account_sid(sid: &[u8]) -> io::Result<String> {
     }
 }
 
-/// This thread's acting as a client, until it's dropped.
+/// While this exists, this thread impersonates a client.
 pub(crate) struct Impersonated {
     before: bool,
 }
 
 impl Impersonated {
-    /// [11.7] Possible when the client is known.
+    /// [11.7] Succeeds if the client's identity is known.
     pub(crate) fn client_of(pipe: &Pipe) -> io::Result<Impersonated> {
         let known = pipe.impersonate();
         trace!("ImpersonateNamedPipeClient({pipe:?}) = {known:?}");
@@ -105,7 +105,7 @@ impl Drop for Impersonated {
     }
 }
 
-/// This thread's acting as its process, until it's dropped.
+/// While this exists, this thread acts as its process.
 pub(crate) struct AsProcess;
 
 impl AsProcess {

@@ -1,5 +1,5 @@
-//! Windows' error codes, under the names that windows-sys has for them, and the kinds that std gives
-//! them on Windows.
+//! Windows error codes, under their names in windows-sys, and their `io::ErrorKind`s in std on
+//! Windows.
 
 use std::io::ErrorKind;
 
@@ -29,7 +29,7 @@ pub(crate) const ERROR_NONE_MAPPED: u32 = 1332;
 pub(crate) const ERROR_BAD_IMPERSONATION_LEVEL: u32 = 1346;
 pub(crate) const ERROR_CANNOT_IMPERSONATE: u32 = 1368;
 
-/// What std calls a code on Windows.
+/// Returns the kind that std gives this code on Windows.
 pub(crate) fn kind(code: u32) -> ErrorKind {
     match code {
         ERROR_FILE_NOT_FOUND => ErrorKind::NotFound,
