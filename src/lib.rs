@@ -28,6 +28,8 @@
 //! `log` (on by default; `logging` is the same): every system call leaves one `log::trace!` record
 //! with its name, arguments and result, under the target `winpipe`.
 
+#![deny(unsafe_code)]
+
 pub use addr::WinPipeSocketAddr;
 #[cfg(windows)]
 pub use listener::{WinIncoming, WinListener};
@@ -58,6 +60,7 @@ mod pipes;
 mod security;
 #[cfg(windows)]
 mod stream;
+#[allow(unsafe_code)]
 mod sys;
 
 /// The examples of the README run as tests.

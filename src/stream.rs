@@ -1140,6 +1140,7 @@ impl From<WinStream> for OwnedHandle {
     }
 }
 
+#[allow(unsafe_code)]
 impl FromRawHandle for WinStream {
     /// Takes over a raw handle, as `From<OwnedHandle>` does.
     ///

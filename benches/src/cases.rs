@@ -2,13 +2,13 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::way::{BUFFER, Clock, Place, Timeouts, Way, read, read_full, receive, send};
+use crate::way::{BUFFER, Place, Way, read, read_full, unsupported};
 
 /// What a sample is to do.
 #[derive(Clone, Copy, Deserialize, Serialize)]
@@ -19,14 +19,8 @@ pub struct Size {
     pub connections: usize,
 }
 
-/// Why there is no time.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub enum Failure {
-    /// The way has no such thing.
-    Missing,
-    /// It has, but it didn't work.
-    Failed(String),
-}
+/// Why there is no time: the way has no such thing, or it failed for this reason.
+pub type Failure = Option<String>;
 
 /// Does the work once; returns how many nanoseconds one piece of it took.
 type Sample = Box<dyn Fn(Size) -> io::Result<f64>>;
@@ -37,61 +31,38 @@ pub fn all<W: Way>() -> Vec<(String, Sample)> {
     let mut add = |name: &str, sample: Sample| cases.push((name.into(), sample));
     for (between, processes) in [("threads", false), ("processes", true)] {
         for (with, timeouts) in [("", false), (", timeouts", true)] {
-            for (name, size) in UNITS {
-                let ping_pong = Box::new(move |to_do: Size| {
-                    ping_pong::<W>(size, timeouts, processes, to_do.time)
-                });
+            for (name, bytes) in UNITS {
+                let ping_pong =
+                    Box::new(move |size| ping_pong::<W>(bytes, timeouts, processes, size));
                 add(&format!("ping-pong {name}, {between}{with}"), ping_pong);
             }
         }
     }
     for (name, unit, slow, buffer) in TRANSFERS {
-        let one_way = Box::new(move |size: Size| one_way::<W>(unit, slow, buffer, size.time));
+        let one_way = Box::new(move |size| one_way::<W>(unit, slow, buffer, size));
         add(&format!("one way, {name}"), one_way);
     }
-    add(
-        "both ways at once, 64 KiB",
-        Box::new(|size| both_ways::<W>(size.time)),
-    );
+    add("both ways at once, 64 KiB", Box::new(both_ways::<W>));
     for (name, clients) in [("1 client", 1), ("8 clients", 8), ("64 clients", 64)] {
-        let connect = Box::new(move |size: Size| connect::<W>(clients, size.time));
+        let connect = Box::new(move |size| connect::<W>(clients, size));
         add(&format!("connect, 1 B, drop; {name}"), connect);
     }
     let bind = || W::bind(&Place::fresh(BUFFER)).map(drop);
-    add("bind, drop", Box::new(move |size| repeat(size.time, bind)));
-    add(
-        "pair, drop",
-        Box::new(|size| repeat(size.time, || W::pair().map(drop))),
-    );
-    add(
-        "drop with 4 KiB unread",
-        Box::new(|size| drop_unread::<W>(size.time)),
-    );
-    add(
-        "open one of 2000",
-        Box::new(|size| open::<W>(size.connections, |_, opening| Ok(opening))),
-    );
+    add("bind, drop", Box::new(move |size| measure(size, |count| repeat(count, bind))));
+    let pair = || W::pair().map(drop);
+    add("pair, drop", Box::new(move |size| measure(size, |count| repeat(count, pair))));
+    add("drop with 4 KiB unread", Box::new(drop_unread::<W>));
+    add("open one of 2000", Box::new(|size| open::<W>(size.connections, |_, opening| Ok(opening))));
     let each = |size: Size| open::<W>(size.connections, ping_pong_all::<W>);
     add("ping-pong 1 B, each of 2000", Box::new(each));
-    add(
-        "wake a read by shutdown",
-        Box::new(|size| wake_up::<W>(size.time)),
-    );
-    add(
-        "nothing to read",
-        Box::new(|size| nothing_to_read::<W>(size.time)),
-    );
+    add("wake a read by shutdown", Box::new(wake_up::<W>));
+    add("nothing to read", Box::new(nothing_to_read::<W>));
     cases
 }
 
 /// What ping-pongs send.
-const UNITS: [(&str, usize); 5] = [
-    ("1 B", 1),
-    ("64 B", 64),
-    ("4 KiB", 4 << 10),
-    ("16 KiB", 16 << 10),
-    ("64 KiB", 64 << 10),
-];
+const UNITS: [(&str, usize); 5] =
+    [("1 B", 1), ("64 B", 64), ("4 KiB", 4 << 10), ("16 KiB", 16 << 10), ("64 KiB", 64 << 10)];
 
 /// What is sent one way: its unit, whether the reader is slow, the pipe's buffer. The reader takes as
 /// much as the buffer holds; a slow one 4 KiB, and pauses after each.
@@ -109,14 +80,10 @@ const TRANSFERS: [(&str, usize, bool, usize); 7] = [
 /// be left that wait.
 pub fn answer(result: io::Result<f64>) {
     let failed = result.is_err();
-    let result = result.map_err(|error| match error.kind() {
-        io::ErrorKind::Unsupported => Failure::Missing,
-        _ => Failure::Failed(error.to_string()),
-    });
-    println!(
-        "{}",
-        serde_json::to_string(&result).expect("there are no maps in it")
-    );
+    let has_it = |error: &io::Error| error.kind() != io::ErrorKind::Unsupported;
+    let result: Result<f64, Failure> =
+        result.map_err(|error| has_it(&error).then(|| error.to_string()));
+    println!("{}", serde_json::json!(result));
     if failed {
         std::process::exit(1);
     }
@@ -142,70 +109,72 @@ pub fn with_server<W: Way, T>(
         }
     });
     let _ = bound.recv();
-    // 0.1.1 makes a pipe only in `accept`, and who comes before that sleeps for 200 ms.
-    thread::sleep(Duration::from_millis(2));
     let result = client(&place)?;
     let _ = server.join();
     Ok(result)
 }
 
-/// Warms up, then measures.
-fn warmed_up(time: Duration, mut run: impl FnMut(Duration) -> io::Result<f64>) -> io::Result<f64> {
-    run(time / 8)?;
-    run(time)
+/// Has `run` do a number of pieces, which is larger each time until it takes its time, and tell how
+/// long that took; returns the nanoseconds of one.
+fn measure(size: Size, mut run: impl FnMut(u64) -> io::Result<Duration>) -> io::Result<f64> {
+    let mut count = 1;
+    loop {
+        let took = run(count)?;
+        let part = size.time.as_secs_f64() / took.as_secs_f64().max(1e-9);
+        // So few pieces may have met something else that the machine did, if they aren't that slow.
+        let enough = count >= 4 || took > Duration::from_millis(250);
+        if enough && part <= 1.5 {
+            return Ok(took.as_nanos() as f64 / count as f64);
+        }
+        count = 4.max((count as f64 * part.clamp(2.0, 16.0)) as u64);
+    }
 }
 
-/// Does `piece` again and again; returns the nanoseconds of one.
-fn repeat(time: Duration, mut piece: impl FnMut() -> io::Result<()>) -> io::Result<f64> {
-    warmed_up(time, |time| {
-        let (start, mut clock, mut count) = (Instant::now(), Clock::start(time), 0);
-        loop {
-            piece()?;
-            count += 1;
-            if clock.is_over(0) {
-                return Ok(per_piece(start.elapsed(), count));
-            }
-        }
+/// Measures what takes a server, which does as many pieces on its thread.
+fn measure_with<W: Way>(
+    buffer: usize,
+    size: Size,
+    serve: impl Fn(&W::Listener, u64) -> io::Result<()> + Send + 'static,
+    mut client: impl FnMut(&Place, u64) -> io::Result<Duration>,
+) -> io::Result<f64> {
+    let (go, counts) = mpsc::channel();
+    let serve_all =
+        move |listener: &W::Listener| counts.iter().try_for_each(|count| serve(listener, count));
+    with_server::<W, _>(buffer, serve_all, move |place| {
+        measure(size, |count| {
+            let _ = go.send(count);
+            // 0.1.1 makes a pipe only in `accept`, and who comes before that sleeps for 200 ms.
+            thread::sleep(Duration::from_millis(2));
+            client(place, count)
+        })
     })
 }
 
-/// Sums up what `piece` says that it took, until the time is over; returns the nanoseconds of one.
-fn sum_up(time: Duration, mut piece: impl FnMut() -> io::Result<Duration>) -> io::Result<f64> {
-    let (start, mut sum, mut count) = (Instant::now(), Duration::ZERO, 0);
-    while count == 0 || start.elapsed() < time {
-        sum += piece()?;
-        count += 1;
-    }
-    Ok(per_piece(sum, count))
+fn repeat(count: u64, mut piece: impl FnMut() -> io::Result<()>) -> io::Result<Duration> {
+    let start = Instant::now();
+    (0..count).try_for_each(|_| piece())?;
+    Ok(start.elapsed())
 }
 
-fn per_piece(time: Duration, count: u64) -> f64 {
-    time.as_nanos() as f64 / count.max(1) as f64
-}
-
-fn ping_pong<W: Way>(
-    size: usize,
-    timeouts: bool,
-    processes: bool,
-    time: Duration,
-) -> io::Result<f64> {
-    if timeouts && W::TIMEOUTS == Timeouts::Missing {
-        return Err(io::ErrorKind::Unsupported.into());
+fn ping_pong<W: Way>(bytes: usize, timeouts: bool, processes: bool, size: Size) -> io::Result<f64> {
+    if timeouts && W::TIMEOUTS.is_none() {
+        return unsupported();
     }
-    let ping = move |mut stream: W::Stream| {
+    let ping = move |mut stream: W::Stream, count| {
         set_timeouts::<W>(&stream, timeouts)?;
-        let (bytes, mut buf) = (vec![0; size], vec![0; size]);
-        repeat(time, || exchange(&mut stream, &bytes, &mut buf))
+        let (out, mut back) = (vec![0; bytes], vec![0; bytes]);
+        repeat(count, || exchange(&mut stream, &out, &mut back))
     };
     if processes {
-        let place = Place::fresh(BUFFER);
-        let listener = W::bind(&place)?;
-        tell_the_peer::<W>((place.path.clone(), size, timeouts))?;
-        ping(W::accept(&listener)?)
-    } else {
-        let serve = move |listener: &W::Listener| echo::<W>(W::accept(listener)?, size, timeouts);
-        with_server::<W, _>(BUFFER, serve, |place| ping(W::connect(place)?))
+        return measure(size, |count| {
+            let place = Place::fresh(BUFFER);
+            let listener = W::bind(&place)?;
+            tell_the_peer::<W>((place.path.clone(), bytes, timeouts))?;
+            ping(W::accept(&listener)?, count)
+        });
     }
+    let serve = move |listener: &_, _| echo::<W>(W::accept(listener)?, bytes, timeouts);
+    measure_with::<W>(BUFFER, size, serve, |place, count| ping(W::connect(place)?, count))
 }
 
 fn set_timeouts<W: Way>(stream: &W::Stream, timeouts: bool) -> io::Result<()> {
@@ -239,17 +208,14 @@ type Task = (String, usize, bool);
 /// Tells the other process, which is started when it's first needed, what to echo.
 fn tell_the_peer<W: Way>(task: Task) -> io::Result<()> {
     static PEER: Mutex<Option<ChildStdin>> = Mutex::new(None);
-    let mut peer = PEER.lock().map_err(|_| io::Error::other("panic"))?;
+    let mut peer = PEER.lock().expect("no panic");
     if peer.is_none() {
         let mut process = Command::new(std::env::current_exe()?);
-        process
-            .args(["peer", W::NAME])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null());
+        process.args(["peer", W::NAME]).stdin(Stdio::piped()).stdout(Stdio::null());
         *peer = process.spawn()?.stdin;
     }
     let peer = peer.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-    writeln!(peer, "{}", serde_json::to_string(&task)?)?;
+    writeln!(peer, "{}", serde_json::json!(task))?;
     peer.flush()
 }
 
@@ -257,138 +223,108 @@ fn tell_the_peer<W: Way>(task: Task) -> io::Result<()> {
 pub fn be_the_peer<W: Way>() -> io::Result<()> {
     for line in BufReader::new(io::stdin()).lines() {
         let (path, size, timeouts): Task = serde_json::from_str(&line?)?;
-        echo::<W>(
-            W::connect(&Place {
-                path,
-                buffer: BUFFER,
-            })?,
-            size,
-            timeouts,
-        )?;
+        echo::<W>(W::connect(&Place { path, buffer: BUFFER })?, size, timeouts)?;
     }
     Ok(())
 }
 
-fn one_way<W: Way>(unit: usize, slow: bool, buffer: usize, time: Duration) -> io::Result<f64> {
+fn one_way<W: Way>(unit: usize, slow: bool, buffer: usize, size: Size) -> io::Result<f64> {
     if buffer != BUFFER && !W::SETS_BUFFERS {
-        return Err(io::ErrorKind::Unsupported.into());
+        return unsupported();
     }
-    let pause = move || {
-        let start = Instant::now();
-        while slow && start.elapsed() < Duration::from_micros(20) {
-            std::hint::spin_loop();
-        }
-    };
-    let serve = move |listener: &W::Listener| {
-        let mut stream = W::accept(listener)?;
+    let serve = move |listener: &_, count| {
+        let (mut stream, mut left) = (W::accept(listener)?, unit * count as usize);
         let mut buf = vec![0; if slow { 4 << 10 } else { buffer }];
-        while receive(&mut stream, &mut buf, pause)? {
-            stream.write_all(&[0])?;
-        }
-        Ok(())
-    };
-    with_server::<W, _>(buffer, serve, |place| {
-        let mut stream = W::connect(place)?;
-        warmed_up(time, |time| {
+        while left > 0 {
+            left -= match read(&mut stream, &mut buf)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => count,
+            };
             let start = Instant::now();
-            let count = send(&mut stream, unit, time)?;
-            // It says that all has arrived.
-            read_full(&mut stream, &mut [0])?;
-            Ok(per_piece(start.elapsed(), count))
-        })
+            while slow && start.elapsed() < Duration::from_micros(20) {
+                std::hint::spin_loop();
+            }
+        }
+        stream.write_all(&[0])
+    };
+    measure_with::<W>(buffer, size, serve, |place, count| {
+        let (mut stream, bytes) = (W::connect(place)?, vec![0; unit]);
+        let start = Instant::now();
+        (0..count).try_for_each(|_| stream.write_all(&bytes))?;
+        // It says that all has arrived.
+        read_full(&mut stream, &mut [0])?;
+        Ok(start.elapsed())
     })
 }
 
-fn both_ways<W: Way>(time: Duration) -> io::Result<f64> {
-    let barrier = Arc::new(Barrier::new(2));
-    let both_ways = move |mut stream: W::Stream, barrier: &Barrier| {
-        warmed_up(time, |time| {
-            barrier.wait();
-            let start = Instant::now();
-            let count = W::both_ways(&mut stream, 64 << 10, time)?;
-            barrier.wait();
-            Ok(per_piece(start.elapsed(), count))
-        })
-    };
-    let with_server = barrier.clone();
-    let serve =
-        move |listener: &W::Listener| both_ways(W::accept(listener)?, &with_server).map(drop);
-    self::with_server::<W, _>(BUFFER, serve, |place| {
-        both_ways(W::connect(place)?, &barrier)
+fn both_ways<W: Way>(size: Size) -> io::Result<f64> {
+    const UNIT: usize = 64 << 10;
+    let serve = |listener: &_, count| W::both_ways(&mut W::accept(listener)?, UNIT, count);
+    measure_with::<W>(BUFFER, size, serve, |place, count| {
+        let mut stream = W::connect(place)?;
+        let start = Instant::now();
+        W::both_ways(&mut stream, UNIT, count)?;
+        Ok(start.elapsed())
     })
 }
 
 /// So many clients at once connect, send a byte, wait for the server to hang up, and drop.
-fn connect<W: Way>(clients: usize, time: Duration) -> io::Result<f64> {
-    const STOP: u8 = 1;
-    fn one<W: Way>(place: &Place, byte: u8) -> io::Result<()> {
-        let mut stream = W::connect(place)?;
-        stream.write_all(&[byte])?;
-        match read(&mut stream, &mut [0])? {
-            0 => Ok(()),
-            _ => Err(io::Error::other("the server sent something")),
-        }
-    }
-    let serve = |listener: &W::Listener| {
-        let mut byte = [0];
-        while byte[0] != STOP {
-            read_full(&mut W::accept(listener)?, &mut byte)?;
-        }
-        Ok(())
+fn connect<W: Way>(clients: u64, size: Size) -> io::Result<f64> {
+    let serve = move |listener: &_, count| {
+        (0..count * clients)
+            .try_for_each(|_| read_full(&mut W::accept(listener)?, &mut [0]).map(drop))
     };
-    with_server::<W, _>(BUFFER, serve, |place| {
-        let result = warmed_up(time, |time| {
-            let start = Instant::now();
-            let work = || {
-                let mut count = 0;
-                while count == 0 || start.elapsed() < time {
-                    one::<W>(place, 0)?;
-                    count += 1;
-                }
-                io::Result::Ok(count)
-            };
-            let count = thread::scope(|scope| {
-                let others: Vec<_> = (1..clients).map(|_| scope.spawn(work)).collect();
-                others.into_iter().try_fold(work()?, |sum, other| {
-                    let count = other.join().map_err(|_| io::Error::other("panic"))?;
-                    io::Result::Ok(sum + count?)
-                })
-            })?;
-            Ok(per_piece(start.elapsed(), count))
+    let each = measure_with::<W>(BUFFER, size, serve, |place, count| {
+        let one = || {
+            let mut stream = W::connect(place)?;
+            stream.write_all(&[0])?;
+            match read(&mut stream, &mut [0])? {
+                0 => Ok(()),
+                _ => Err(io::Error::other("the server sent something")),
+            }
+        };
+        let start = Instant::now();
+        thread::scope(|scope| {
+            let others = (1..clients).map(|_| scope.spawn(move || repeat(count, one)));
+            let others: Vec<_> = others.collect();
+            repeat(count, one)?;
+            others.into_iter().try_for_each(|other| other.join().expect("no panic").map(drop))
         })?;
-        one::<W>(place, STOP)?;
-        Ok(result)
-    })
+        Ok(start.elapsed())
+    })?;
+    Ok(each / clients as f64)
 }
 
+/// Where the piece that is timed is so small a part of the work.
+const MOSTLY_OTHER_WORK: u32 = 20;
+
 /// A stream is dropped whose peer hasn't read what was written.
-fn drop_unread<W: Way>(time: Duration) -> io::Result<f64> {
+fn drop_unread<W: Way>(size: Size) -> io::Result<f64> {
+    let size = Size { time: size.time / MOSTLY_OTHER_WORK, ..size };
     const UNREAD: usize = 4 << 10;
-    let (go, again) = mpsc::channel::<()>();
     let (tell, accepted) = mpsc::channel();
     let (dropped, wait) = mpsc::channel();
-    let serve = move |listener: &W::Listener| {
-        for () in again {
+    let serve = move |listener: &_, count| {
+        (0..count).try_for_each(|_| {
             let mut stream = W::accept(listener)?;
             let _ = tell.send(());
             let _ = wait.recv();
-            if !read_full(&mut stream, &mut [0; UNREAD])? {
-                return Err(io::Error::other("what was unread is lost"));
+            match read_full(&mut stream, &mut [0; UNREAD])? {
+                true => Ok(()),
+                false => Err(io::Error::other("what was unread is lost")),
             }
-        }
-        Ok(())
+        })
     };
-    with_server::<W, _>(BUFFER, serve, move |place| {
-        sum_up(time, || {
-            let _ = go.send(());
+    measure_with::<W>(BUFFER, size, serve, |place, count| {
+        (0..count).try_fold(Duration::ZERO, |sum, _| {
             let mut stream = W::connect(place)?;
             stream.write_all(&[0; UNREAD])?;
             let _ = accepted.recv();
-            let before = Instant::now();
+            let start = Instant::now();
             drop(stream);
-            let took = before.elapsed();
+            let took = start.elapsed();
             let _ = dropped.send(());
-            Ok(took)
+            Ok(sum + took)
         })
     })
 }
@@ -427,29 +363,26 @@ pub fn open<W: Way>(
             streams.push(W::connect(place)?);
         }
         let _ = accepted.recv();
-        then(&mut streams, per_piece(start.elapsed(), connections as u64))
+        then(&mut streams, start.elapsed().as_nanos() as f64 / connections as f64)
     })
 }
 
 /// One byte goes there and back over each open connection in turn.
 fn ping_pong_all<W: Way>(streams: &mut [W::Stream], _: f64) -> io::Result<f64> {
     let start = Instant::now();
-    for stream in streams.iter_mut() {
-        exchange(stream, &[0], &mut [0])?;
-    }
-    Ok(per_piece(start.elapsed(), streams.len() as u64))
+    streams.iter_mut().try_for_each(|stream| exchange(stream, &[0], &mut [0]))?;
+    Ok(start.elapsed().as_nanos() as f64 / streams.len() as f64)
 }
 
 /// A read that waits is ended by a shutdown.
-fn wake_up<W: Way>(time: Duration) -> io::Result<f64> {
-    let (go, again) = mpsc::channel::<()>();
-    let serve = move |listener: &W::Listener| {
-        let accepted = again.iter().map(|()| W::accept(listener));
+fn wake_up<W: Way>(size: Size) -> io::Result<f64> {
+    let size = Size { time: size.time / MOSTLY_OTHER_WORK, ..size };
+    let serve = |listener: &_, count| {
+        let accepted = (0..count).map(|_| W::accept(listener));
         accepted.collect::<io::Result<Vec<_>>>().map(drop)
     };
-    with_server::<W, _>(BUFFER, serve, move |place| {
-        sum_up(time, || {
-            let _ = go.send(());
+    measure_with::<W>(BUFFER, size, serve, |place, count| {
+        (0..count).try_fold(Duration::ZERO, |sum, _| {
             let stream = W::connect(place)?;
             let mut reader = W::try_clone(&stream)?;
             let (tell, ready) = mpsc::channel();
@@ -462,20 +395,19 @@ fn wake_up<W: Way>(time: Duration) -> io::Result<f64> {
             thread::sleep(Duration::from_millis(2));
             let start = Instant::now();
             W::end_reads(&stream)?;
-            let (read, woken) = reader.join().map_err(|_| io::Error::other("panic"))?;
-            read.map(|_| woken.saturating_duration_since(start))
+            let (read, woken) = reader.join().expect("no panic");
+            read.map(|_| sum + woken.saturating_duration_since(start))
         })
     })
 }
 
 /// A read doesn't wait, as there is nothing.
-fn nothing_to_read<W: Way>(time: Duration) -> io::Result<f64> {
-    let serve = |listener: &W::Listener| read(&mut W::accept(listener)?, &mut [0]).map(drop);
-    with_server::<W, _>(BUFFER, serve, |place| {
-        let mut stream = W::connect(place)?;
+fn nothing_to_read<W: Way>(size: Size) -> io::Result<f64> {
+    let serve = |listener: &_, _| read(&mut W::accept(listener)?, &mut [0]).map(drop);
+    measure_with::<W>(BUFFER, size, serve, |place, count| {
+        let (mut stream, mut buf) = (W::connect(place)?, [0; 64]);
         W::set_nonblocking(&stream)?;
-        let mut buf = [0; 64];
-        repeat(time, || match W::try_read(&mut stream, &mut buf) {
+        repeat(count, || match W::try_read(&mut stream, &mut buf) {
             Err(error) if found_nothing(&error) => Ok(()),
             Err(error) => Err(error),
             Ok(count) => Err(io::Error::other(format!("read {count} bytes"))),

@@ -12,14 +12,20 @@ use std::time::{Duration, Instant};
 
 use cases::Size;
 use clap::Parser;
-use report::{Report, Row};
+use report::Row;
 use worker::{KINDS, Kind, Worker};
 
 mod cases;
 mod count;
 mod report;
 mod way;
-mod ways;
+mod ways {
+    pub mod blocking;
+    #[cfg(windows)]
+    pub mod raw;
+    #[cfg(windows)]
+    pub mod tokio;
+}
 mod worker;
 
 /// Times winpipe against the raw calls and its neighbours, and counts what each costs
@@ -64,12 +70,9 @@ fn named(way: &str) -> Result<&'static Kind, String> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
-    match (options.role.as_deref(), options.with) {
-        (Some("worker"), Some(way)) => Ok((way.work)()?),
-        (Some("peer"), Some(way)) => Ok((way.be_the_peer)()?),
-        (Some("counter"), Some(way)) => Ok((way.count)()?),
-        (Some(other), _) => Err(format!("{other}?").into()),
-        (None, _) => run(&options),
+    match (&options.role, options.with) {
+        (Some(role), Some(way)) => Ok((way.be)(role)?),
+        _ => run(&options),
     }
 }
 
@@ -78,43 +81,26 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let chosen = |way: &&Kind| way.name == kind.name;
         *at == 0 || options.way.is_empty() || options.way.iter().any(chosen)
     };
-    let kinds: Vec<_> = KINDS
-        .iter()
-        .enumerate()
-        .filter(wanted)
-        .map(|(_, kind)| kind)
-        .collect();
+    let kinds: Vec<_> = KINDS.iter().enumerate().filter(wanted).map(|(_, kind)| kind).collect();
     let cases = (KINDS[0].cases)();
     if options.list {
         cases.iter().for_each(|case| println!("{case}"));
-        KINDS
-            .iter()
-            .for_each(|kind| println!("--way {}: {}", kind.name, kind.title));
+        KINDS.iter().for_each(|kind| println!("--way {}: {}", kind.name, kind.title));
         return Ok(());
     }
     if options.count {
         let costs = kinds.iter().map(|kind| worker::counted(kind));
         let costs = costs.collect::<Result<Vec<_>, _>>()?;
-        print!("{}", report::costs(&kinds, &costs, options.json));
+        print!("{}", report::counted(&kinds, &costs, options.json));
         return Ok(());
     }
 
-    let (rounds, milliseconds, connections) = if options.quick {
-        (3, 15, 40)
-    } else {
-        (21, 40, 2000)
-    };
-    let size = Size {
-        time: Duration::from_millis(milliseconds),
-        connections,
-    };
+    let (rounds, milliseconds, connections) =
+        if options.quick { (3, 15, 40) } else { (21, 40, 2000) };
+    let size = Size { time: Duration::from_millis(milliseconds), connections };
     let rounds = options.rounds.unwrap_or(rounds).max(1);
     let mut workers: Vec<_> = kinds.iter().map(|kind| Worker::new(kind)).collect();
-    let mut report = Report {
-        kinds: &kinds,
-        rounds,
-        rows: Vec::new(),
-    };
+    let mut rows = Vec::new();
     for case in &cases {
         let wanted = &options.case;
         if !wanted.is_empty() && !wanted.iter().any(|part| case.contains(&**part)) {
@@ -135,14 +121,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             eprint!(".");
         }
         eprintln!(" {:.1?}", start.elapsed());
-        report.rows.push(row);
+        rows.push(row);
     }
-    match options.json {
-        true => println!("{:#}", report.json()),
-        false => print!("{}", report.table()),
-    }
+    print!("{}", report::measured(&kinds, rounds, &rows, options.json));
     if let Some(file) = &options.plot {
-        std::fs::write(file, report.plot()?)?;
+        std::fs::write(file, report::plot(&kinds, rounds, &rows)?)?;
     }
     Ok(())
 }

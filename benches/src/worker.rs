@@ -24,27 +24,21 @@ pub struct Kind {
     pub title: &'static str,
     /// The names of the cases.
     pub cases: fn() -> Vec<String>,
-    /// Is a worker, until standard input ends.
-    pub work: fn() -> io::Result<()>,
-    /// Is the other process of a worker.
-    pub be_the_peer: fn() -> io::Result<()>,
-    /// Prints what this way costs.
-    pub count: fn() -> io::Result<()>,
+    /// Is a worker or the other process of one, until standard input ends, or prints what it costs.
+    pub be: fn(role: &str) -> io::Result<()>,
 }
 
 const fn kind<W: Way>() -> Kind {
     Kind {
         name: W::NAME,
         title: W::TITLE,
-        cases: || {
-            cases::all::<W>()
-                .into_iter()
-                .map(|(name, _)| name)
-                .collect()
+        cases: || cases::all::<W>().into_iter().map(|(name, _)| name).collect(),
+        be: |role| match role {
+            "worker" => work::<W>(),
+            "peer" => cases::be_the_peer::<W>(),
+            "counter" => count::run::<W>(),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
         },
-        work: work::<W>,
-        be_the_peer: cases::be_the_peer::<W>,
-        count: count::run::<W>,
     }
 }
 
@@ -61,7 +55,7 @@ pub const KINDS: &[Kind] = &[
 
 /// All ways; the first is the one that the others are compared to.
 #[cfg(unix)]
-pub const KINDS: &[Kind] = &[kind::<ways::blocking::Std>()];
+pub const KINDS: &[Kind] = &[kind::<ways::blocking::Winpipe>()];
 
 fn work<W: Way>() -> io::Result<()> {
     let cases = cases::all::<W>();
@@ -98,7 +92,7 @@ impl Worker {
             Some(running) => running.ask(case, size),
             none => Running::start(kind).and_then(|new| none.insert(new).ask(case, size)),
         };
-        let answer = answer.unwrap_or_else(|error| Err(Failure::Failed(error.to_string())));
+        let answer = answer.unwrap_or_else(|error| Err(Some(error.to_string())));
         if answer.is_err() {
             self.1 = None;
         }
@@ -129,12 +123,8 @@ impl Running {
     }
 
     fn ask(&mut self, case: &str, size: Size) -> io::Result<Result<f64, Failure>> {
-        let mut input = self
-            .process
-            .stdin
-            .as_ref()
-            .ok_or(io::ErrorKind::BrokenPipe)?;
-        writeln!(input, "{}", serde_json::to_string(&(case, size))?)?;
+        let mut input = self.process.stdin.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        writeln!(input, "{}", serde_json::json!((case, size)))?;
         match self.answers.recv_timeout(LIMIT) {
             Ok(answer) => Ok(serde_json::from_str(&answer)?),
             Err(RecvTimeoutError::Timeout) => {
@@ -156,10 +146,7 @@ impl Drop for Running {
 /// Counts what a way costs, in a process of its own.
 pub fn counted(kind: &Kind) -> io::Result<count::Costs> {
     let mut process = Command::new(std::env::current_exe()?);
-    let output = process
-        .args(["counter", kind.name])
-        .stderr(Stdio::inherit())
-        .output()?;
+    let output = process.args(["counter", kind.name]).stderr(Stdio::inherit()).output()?;
     match output.status.success() {
         true => Ok(serde_json::from_slice(&output.stdout)?),
         false => Ok(count::Costs::new()),

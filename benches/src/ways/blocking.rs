@@ -1,16 +1,18 @@
-//! The libraries whose calls block: winpipe, its predecessor, and interprocess; on Unix std.
+//! The libraries whose calls block: winpipe (on Unix std), its predecessor, and interprocess.
 
 use std::io;
 use std::time::Duration;
 
-use crate::way::{Place, Timeouts, Way};
+use winpipe::ipc;
+
+use crate::way::{Place, Way};
 
 /// What all but interprocess do as std does.
 macro_rules! as_std {
     ($listener:path, $stream:path) => {
+        const TIMEOUTS: Option<bool> = Some(true);
         type Listener = $listener;
         type Stream = $stream;
-        const TIMEOUTS: Timeouts = Timeouts::Kept;
 
         fn accept(listener: &Self::Listener) -> io::Result<Self::Stream> {
             listener.accept().map(|(stream, _)| stream)
@@ -35,45 +37,46 @@ macro_rules! as_std {
     };
 }
 
-#[cfg(unix)]
-pub use unix::Std;
+/// This crate; on Unix its portable types, which are std's own there.
+pub struct Winpipe;
+
+impl Way for Winpipe {
+    const NAME: &str = if cfg!(windows) { "winpipe" } else { "std" };
+    const TITLE: &str = if cfg!(windows) { "winpipe" } else { "std UnixStream" };
+    const SETS_BUFFERS: bool = cfg!(windows);
+    as_std!(ipc::Listener, ipc::Stream);
+
+    #[cfg(windows)]
+    fn bind(place: &Place) -> io::Result<ipc::Listener> {
+        let mut options = winpipe::ListenOptions::new();
+        options.inbound_buffer(place.buffer);
+        options.outbound_buffer(place.buffer).bind(&place.path)
+    }
+
+    #[cfg(unix)]
+    fn bind(place: &Place) -> io::Result<ipc::Listener> {
+        ipc::Listener::bind(&place.path)
+    }
+
+    fn connect(place: &Place) -> io::Result<ipc::Stream> {
+        ipc::Stream::connect(&place.path)
+    }
+
+    fn end_reads(stream: &ipc::Stream) -> io::Result<()> {
+        stream.shutdown(std::net::Shutdown::Read)
+    }
+}
+
 #[cfg(windows)]
-pub use windows::{Interprocess, Old, Winpipe};
+pub use windows::{Interprocess, Old};
 
 #[cfg(windows)]
 mod windows {
     use super::*;
     use interprocess::TryClone;
     use interprocess::os::windows::named_pipe::pipe_mode::Bytes;
-    use interprocess::os::windows::named_pipe::{
-        DuplexPipeStream, PipeListener, PipeListenerOptions,
-    };
-    use winpipe::{ListenOptions, WinListener, WinStream};
-
-    /// This crate.
-    pub struct Winpipe;
-
-    impl Way for Winpipe {
-        const NAME: &str = "winpipe";
-        const TITLE: &str = "winpipe";
-        const REPORTS_CALLS: bool = true;
-        const SETS_BUFFERS: bool = true;
-        as_std!(WinListener, WinStream);
-
-        fn bind(place: &Place) -> io::Result<WinListener> {
-            let mut options = ListenOptions::new();
-            options.inbound_buffer(place.buffer);
-            options.outbound_buffer(place.buffer).bind(&place.path)
-        }
-
-        fn connect(place: &Place) -> io::Result<WinStream> {
-            WinStream::connect(&place.path)
-        }
-
-        fn end_reads(stream: &WinStream) -> io::Result<()> {
-            stream.shutdown(std::net::Shutdown::Read)
-        }
-    }
+    use interprocess::os::windows::named_pipe::*;
+    use winpipe_old::{WinListener, WinStream};
 
     /// What this crate was before it was written anew.
     pub struct Old;
@@ -82,10 +85,10 @@ mod windows {
         const NAME: &str = "old";
         const TITLE: &str = "winpipe 0.1.1";
         const HAS_BACKLOG: bool = false;
-        as_std!(winpipe_old::WinListener, winpipe_old::WinStream);
+        as_std!(WinListener, WinStream);
 
         fn bind(place: &Place) -> io::Result<Self::Listener> {
-            winpipe_old::WinListener::bind(&place.path)
+            WinListener::bind(&place.path)
         }
 
         /// Tries for longer than `connect`, which gives up when it met no `accept` five times; and
@@ -93,7 +96,7 @@ mod windows {
         fn connect(place: &Place) -> io::Result<Self::Stream> {
             let timeout = Duration::from_secs(60);
             loop {
-                match winpipe_old::WinStream::connect_with_timeout(&place.path, timeout) {
+                match WinStream::connect_with_timeout(&place.path, timeout) {
                     Err(error) if error.to_string().contains("0x800700e7") => {
                         std::thread::sleep(Duration::from_millis(1));
                     }
@@ -133,33 +136,6 @@ mod windows {
 
         fn set_nonblocking(stream: &Self::Stream) -> io::Result<()> {
             stream.set_nonblocking(true)
-        }
-    }
-}
-
-#[cfg(unix)]
-mod unix {
-    use super::*;
-    use std::os::unix::net::{UnixListener, UnixStream};
-
-    /// What users of winpipe come from: std's own `UnixStream`.
-    pub struct Std;
-
-    impl Way for Std {
-        const NAME: &str = "std";
-        const TITLE: &str = "std UnixStream";
-        as_std!(UnixListener, UnixStream);
-
-        fn bind(place: &Place) -> io::Result<UnixListener> {
-            UnixListener::bind(&place.path)
-        }
-
-        fn connect(place: &Place) -> io::Result<UnixStream> {
-            UnixStream::connect(&place.path)
-        }
-
-        fn end_reads(stream: &UnixStream) -> io::Result<()> {
-            stream.shutdown(std::net::Shutdown::Read)
         }
     }
 }

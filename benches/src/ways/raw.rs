@@ -10,23 +10,13 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, HandleOrInvalid, OwnedHan
 use std::ptr::{self, null, null_mut};
 use std::time::Duration;
 
-use windows_sys::Win32::Foundation::{
-    ERROR_IO_PENDING, ERROR_MORE_DATA, ERROR_NO_DATA, ERROR_OPERATION_ABORTED, ERROR_PIPE_BUSY,
-    ERROR_PIPE_CONNECTED, GENERIC_READ, GENERIC_WRITE, GetLastError, HANDLE, RtlNtStatusToDosError,
-    STATUS_PENDING,
-};
-use windows_sys::Win32::Storage::FileSystem::{
-    CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_DUPLEX, ReadFile, WriteFile,
-};
+use windows_sys::Win32::Foundation::*;
+use windows_sys::Win32::Storage::FileSystem::*;
 use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
-use windows_sys::Win32::System::Pipes::{
-    ConnectNamedPipe, CreateNamedPipeW, NMPWAIT_WAIT_FOREVER, PIPE_READMODE_MESSAGE,
-    PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE, PIPE_UNLIMITED_INSTANCES,
-    PeekNamedPipe, SetNamedPipeHandleState, WaitNamedPipeW,
-};
+use windows_sys::Win32::System::Pipes::*;
 use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, WaitForSingleObject};
 
-use crate::way::{BUFFER, Place, Timeouts, Way, calling};
+use crate::way::{BUFFER, Place, Way, calling};
 
 /// As winpipe does it: message pipes, writes of at most a buffer, a backlog of 16.
 pub type Raw = Calls<false>;
@@ -46,9 +36,8 @@ pub struct Pipe(OwnedHandle, usize);
 impl<const BARE: bool> Way for Calls<BARE> {
     const NAME: &str = if BARE { "bare" } else { "raw" };
     const TITLE: &str = if BARE { "raw, bare" } else { "raw" };
-    const REPORTS_CALLS: bool = true;
     const SETS_BUFFERS: bool = true;
-    const TIMEOUTS: Timeouts = Timeouts::Ignored;
+    const TIMEOUTS: Option<bool> = Some(false);
     type Listener = Listener;
     type Stream = Pipe;
 
@@ -228,10 +217,7 @@ fn overlapped(
 }
 
 fn instance<const BARE: bool>(path: &[u16], buffer: usize) -> io::Result<OwnedHandle> {
-    let (access, all) = (
-        PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED,
-        PIPE_UNLIMITED_INSTANCES,
-    );
+    let (access, all) = (PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_UNLIMITED_INSTANCES);
     let mode = PIPE_REJECT_REMOTE_CLIENTS
         | match BARE {
             true => PIPE_TYPE_BYTE,

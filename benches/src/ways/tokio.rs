@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::either::Either;
 use windows_sys::Win32::Foundation::ERROR_PIPE_BUSY;
 
-use crate::way::{BUFFER, Place, Units, Way};
+use crate::way::{Place, Way};
 
 /// tokio.
 pub struct Tokio;
@@ -98,30 +98,22 @@ impl Way for Tokio {
     }
 
     /// On one thread, as is tokio's way.
-    fn both_ways(stream: &mut Stream, unit: usize, time: Duration) -> io::Result<u64> {
+    fn both_ways(stream: &mut Stream, unit: usize, count: u64) -> io::Result<()> {
         let (mut reader, mut writer) = tokio::io::split(stream.end());
+        let (bytes, mut buf) = (vec![0; unit], vec![0; unit]);
         let receive = async {
-            let mut buf = vec![0; BUFFER];
-            loop {
-                match reader.read(&mut buf).await? {
-                    0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                    count if Units::is_end(&buf[..count]) => return Ok(()),
-                    _ => {}
-                }
+            for _ in 0..count {
+                reader.read_exact(&mut buf).await?;
             }
+            Ok(())
         };
         let send = async {
-            let (mut units, mut count) = (Units::start(unit, time), 0);
-            loop {
-                let (bytes, last) = units.next();
-                writer.write_all(bytes).await?;
-                count += 1;
-                if last {
-                    return Ok(count);
-                }
+            for _ in 0..count {
+                writer.write_all(&bytes).await?;
             }
+            io::Result::Ok(())
         };
-        block_on(async { tokio::try_join!(receive, send) }).map(|((), sent)| sent)
+        block_on(async { tokio::try_join!(receive, send) }).map(drop)
     }
 
     fn set_nonblocking(_: &Stream) -> io::Result<()> {
