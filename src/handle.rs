@@ -81,3 +81,55 @@ impl FromRawHandle for WinStream {
         WinStream::from(unsafe { OwnedHandle::from_raw_handle(handle) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::{self, Read};
+    use std::net::Shutdown;
+    use std::os::windows::fs::OpenOptionsExt;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::listener::WinListener;
+    use crate::sys::error::Code;
+    use crate::sys::fault;
+
+    /// A connection whose client's end was opened by other means, and can't be changed. On Wine any
+    /// handle can be changed.
+    fn fixed_client(name: &str) -> (WinStream, WinStream) {
+        let path = format!(r"\\.\pipe\winpipe-unit-{name}-{}", std::process::id());
+        let listener = WinListener::bind(&path).unwrap();
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).custom_flags(0x4000_0000);
+        let client = WinStream::from(OwnedHandle::from(open.open(&path).unwrap()));
+        (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_peek_that_waits_by_byte_sees_the_end() {
+        let (client, server) = fixed_client("by-byte");
+        server.shutdown(Shutdown::Write).unwrap();
+        let (to, peeked) = mpsc::channel();
+        std::thread::spawn(move || {
+            fault::inject("SetNamedPipeHandleState", Code::ACCESS_DENIED);
+            to.send(client.peek(&mut [0; 8])).unwrap();
+            assert_eq!((&client).read(&mut [0; 8]).unwrap(), 0);
+        });
+        let count = peeked.recv_timeout(Duration::from_secs(30));
+        assert_eq!(count.expect("the peek spins").unwrap(), 0);
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_made_to_wait_is_invalid_input() {
+        let (client, _server) = fixed_client("nowait");
+        client.pipe.set_nowait();
+        for _ in 0..2 {
+            fault::inject("SetNamedPipeHandleState", Code::ACCESS_DENIED);
+            let error = (&client).read(&mut [0; 8]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+            assert!(error.to_string().contains("PIPE_NOWAIT"), "{error}");
+        }
+    }
+}

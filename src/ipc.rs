@@ -53,16 +53,16 @@ pub type Incoming<'a> = std::os::unix::net::Incoming<'a>;
 
 /// A connection: [`WinStream`](crate::WinStream).
 #[cfg(any(windows, winpipe_sim))]
-pub type Stream = crate::WinStream;
+pub type Stream = crate::stream::WinStream;
 /// A listener: [`WinListener`](crate::WinListener).
 #[cfg(any(windows, winpipe_sim))]
-pub type Listener = crate::WinListener;
+pub type Listener = crate::listener::WinListener;
 /// The address of one end: [`WinPipeSocketAddr`](crate::WinPipeSocketAddr).
 #[cfg(any(windows, winpipe_sim))]
-pub type SocketAddr = crate::WinPipeSocketAddr;
+pub type SocketAddr = crate::addr::WinPipeSocketAddr;
 /// An endless iterator over the clients of a listener: [`WinIncoming`](crate::WinIncoming).
 #[cfg(any(windows, winpipe_sim))]
-pub type Incoming<'a> = crate::WinIncoming<'a>;
+pub type Incoming<'a> = crate::listener::WinIncoming<'a>;
 
 /// Returns the current user's path for a plain name, such as `"my-app"`.
 ///

@@ -81,7 +81,7 @@ mod kept {
     }
 
     /// Keeps a record, and writes it now if nothing holds it back.
-    pub(in super::super) fn leave(record: fmt::Arguments<'_>) {
+    pub(crate) fn leave(record: fmt::Arguments<'_>) {
         // Not `log_enabled!`, which calls the logger.
         if log::max_level() < log::Level::Trace || WRITING.get() {
             return;

@@ -5,10 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::descriptor::Descriptor;
+use super::descriptor::{Descriptor, USER};
 use super::kernel::{self, End, Settings, Side, State};
 use super::operation::{self, Attend, Transferred};
-use super::token::USER;
 use crate::sys::error::Code;
 use crate::sys::record::trace;
 

@@ -3,14 +3,10 @@
 use std::cell::Cell;
 use std::io;
 
+use super::descriptor::USER;
 use super::pipe::Pipe;
 use crate::sys::error::Code;
 use crate::sys::record::trace;
-
-/// `S-1-5-21-1-2-3-1001`, the user.
-pub(super) const USER: [u8; 28] = [
-    1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0xe9, 3, 0, 0,
-];
 
 /// `S-1-5-5-0-1`, the logon session.
 const LOGON: [u8; 20] = [1, 3, 0, 0, 0, 0, 0, 5, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
