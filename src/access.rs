@@ -900,7 +900,7 @@ mod tests {
     }
 
     #[test]
-    fn who_impersonates_lets_the_process_itself_in_too() {
+    fn a_thread_that_impersonates_lets_the_process_itself_in_too() {
         let service = sid("S-1-5-20");
         let impersonating = || Maker {
             process: Some(sid("S-1-5-5-0-33")),

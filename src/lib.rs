@@ -55,13 +55,14 @@
 //!
 //! # Guarantees
 //! - A stream carries bytes in both directions at once, from any number of threads. No byte is lost
-//!   or sent twice, even with timeouts, nonblocking mode and shutdown.
+//!   or sent twice, even with timeouts, nonblocking mode and shutdown, as long as the peer reads by
+//!   message, as the streams of this crate do.
 //! - Bytes that were written arrive, even if the stream is dropped immediately afterwards.
 //! - After `shutdown(Write)` the peer reads the end, and can still answer.
 //! - Clients can connect as soon as `bind` has returned, and are accepted in order.
 //! - Only the current user's processes on this computer can connect, unless the program chooses
 //!   otherwise.
-//! - A blocking call starts no threads and allocates no memory.
+//! - There are no threads. Reads and writes allocate no memory, after the first of a thread.
 //!
 //! Differences from Unix are described in the "On Unix" section of each item.
 //!
@@ -88,6 +89,7 @@
 "
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(docsrs, doc(auto_cfg(hide(winpipe_sim))))]
 #![deny(unsafe_code)]
 
 #[cfg(any(windows, winpipe_sim))]

@@ -90,7 +90,7 @@ pub fn answer(result: io::Result<f64>) {
 }
 
 /// Binds on a thread of its own, and runs `serve` there and `client` here.
-pub fn with_server<W: Way, T>(
+fn with_server<W: Way, T>(
     buffer: usize,
     serve: impl FnOnce(&W::Listener) -> io::Result<()> + Send + 'static,
     client: impl FnOnce(&Place) -> io::Result<T>,
@@ -330,7 +330,7 @@ fn drop_unread<W: Way>(size: Size) -> io::Result<f64> {
 }
 
 /// Opens many connections and passes them on, with the nanoseconds that one took.
-pub fn open<W: Way>(
+fn open<W: Way>(
     connections: usize,
     then: impl FnOnce(&mut [W::Stream], f64) -> io::Result<f64>,
 ) -> io::Result<f64> {

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cases::open;
 use crate::way::{BUFFER, CALLS, Place, Way, read_full};
 
 /// What operations cost, each by the name that the user calls it; none where a way has no such thing.
@@ -127,8 +126,7 @@ pub fn run<W: Way>() -> io::Result<()> {
     });
     #[cfg(windows)]
     log::set_logger(&Records).map_err(|_| io::Error::other("there is a logger"))?;
-    let mut costs = count::<W>()?;
-    costs.push(("open stream".into(), Some(count_open::<W>()?)));
+    let costs = count::<W>()?;
     println!("{}", serde_json::to_string(&costs)?);
     Ok(())
 }
@@ -140,6 +138,10 @@ type Work<W> = fn(&mut <W as Way>::Stream) -> io::Result<()>;
 fn count<W: Way>() -> io::Result<Costs> {
     let place = Place::fresh(BUFFER);
     let listener = W::bind(&place)?;
+    let connected = || match W::HAS_BACKLOG {
+        true => Ok((W::connect(&place)?, W::accept(&listener)?)),
+        false => with_peer::<W, _, _>(&place, &listener, Ok, Ok),
+    };
     let mut costs = Costs::new();
     // What a thread makes once is made before. The records allocate, so calls are counted apart.
     for pass in ["warm-up", "calls", "handles and heap"] {
@@ -172,7 +174,7 @@ fn count<W: Way>() -> io::Result<Costs> {
         } else {
             report("connect", None);
             report("accept", None);
-            with_peer::<W, _, _>(&place, &listener, Ok, Ok)?
+            connected()?
         };
         let (bytes, mut buf) = ([0; 64], [0; 64]);
         report("write 64 B", Some(cost(|| client.write_all(&bytes))?.0));
@@ -217,6 +219,16 @@ fn count<W: Way>() -> io::Result<Costs> {
         })?;
         report("drop a stream", Some(dropped.0));
     }
+
+    const PAIRS: usize = 100;
+    let before = (handles(), BYTES.load(Ordering::Relaxed));
+    // The list of streams is on the heap, so this includes the streams themselves.
+    let streams = (0..PAIRS).map(|_| connected()).collect::<io::Result<Vec<_>>>()?;
+    let bytes = BYTES.load(Ordering::Relaxed) - before.1;
+    let handles = (handles() - before.0) as f64 / 2.0 / PAIRS as f64;
+    drop(streams);
+    let cost = Cost { calls: None, handles: Some(handles), heap: bytes / 2 / PAIRS };
+    costs.push(("open stream".into(), Some(cost)));
     Ok(costs)
 }
 
@@ -232,23 +244,4 @@ fn with_peer<W: Way, P: Send, T>(
         let result = W::accept(listener).and_then(work)?;
         Ok((peer.join().expect("no panic")?, result))
     })
-}
-
-/// Counts what a stream has while it is open.
-fn count_open<W: Way>() -> io::Result<Cost> {
-    const CONNECTIONS: usize = 100;
-    let before = (handles(), BYTES.load(Ordering::Relaxed));
-    let mut cost = None;
-    open::<W>(CONNECTIONS, |_, _| {
-        // Both lists of streams are on the heap, so this includes the streams themselves.
-        let bytes = BYTES.load(Ordering::Relaxed).saturating_sub(before.1);
-        let handles = handles() as f64 - before.0 as f64;
-        cost = Some(Cost {
-            calls: None,
-            handles: Some((handles / 2.0 / CONNECTIONS as f64 * 100.0).round() / 100.0),
-            heap: bytes / 2 / CONNECTIONS,
-        });
-        Ok(0.0)
-    })?;
-    cost.ok_or_else(|| io::Error::other("not counted"))
 }

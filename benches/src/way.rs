@@ -36,7 +36,7 @@ pub trait Way: 'static {
         let mut reader = Self::try_clone(stream)?;
         let reader = thread::spawn(move || {
             let mut buf = vec![0; unit];
-            (0..count).try_for_each(|_| read_full(&mut reader, &mut buf).map(drop))
+            (0..count).try_for_each(|_| reader.read_exact(&mut buf))
         });
         let bytes = vec![0; unit];
         (0..count).try_for_each(|_| stream.write_all(&bytes))?;

@@ -269,7 +269,7 @@ fn access_that_shuts_out_the_server_itself_is_permission_denied() {
 
 #[test]
 #[cfg_attr(wine, ignore = "Wine enforces no access rights on pipes")]
-fn who_is_not_this_user_is_refused() {
+fn other_users_are_refused() {
     within(LIMIT, || {
         let stranger = strangers_token();
         let path = fresh_path();

@@ -65,11 +65,14 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    // As it was typed: clap drops a `--` that comes first.
+    let is_task = |arg: &String| ["test", "bench"].contains(&&**arg);
+    let rest: Vec<_> = std::env::args().skip_while(|arg| !is_task(arg)).skip(1).collect();
     let done = match options.task {
         Task::Lint => Platform::set_up_to_check(options.sudo).and_then(|here| lint(&here)),
         task => Platform::set_up(options.sudo).and_then(|here| match task {
-            Task::Test { args } => test(&here, &args, options.sudo),
-            Task::Bench { args } => bench(&here, &args),
+            Task::Test { .. } => test(&here, &rest, options.sudo),
+            Task::Bench { .. } => bench(&here, &rest),
             Task::Run { what } => run(&here, &what),
             Task::Lint => unreachable!("that's above"),
         }),
