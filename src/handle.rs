@@ -85,7 +85,7 @@ impl FromRawHandle for WinStream {
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
-    use std::io::{self, Read};
+    use std::io::{self, Read, Write};
     use std::net::Shutdown;
     use std::os::windows::fs::OpenOptionsExt;
     use std::sync::mpsc;
@@ -119,6 +119,22 @@ mod tests {
         });
         let count = peeked.recv_timeout(Duration::from_secs(30));
         assert_eq!(count.expect("the peek spins").unwrap(), 0);
+    }
+
+    #[test]
+    fn an_end_that_is_set_not_to_wait_later_reads_no_false_end() {
+        let (client, server) = fixed_client("nowait-later");
+        (&server).write_all(b"x").unwrap();
+        assert_eq!((&client).read(&mut [0; 8]).unwrap(), 1);
+        client.pipe.set_nowait();
+        for error in [
+            (&client).read(&mut [0; 8]).unwrap_err(),
+            client.peek(&mut [0; 8]).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        }
+        (&server).write_all(b"later").unwrap();
+        assert_eq!((&client).read(&mut [0; 8]).unwrap(), 5);
     }
 
     #[test]

@@ -270,6 +270,8 @@ impl WinStream {
         while len < Message::LEN {
             match self.read_under(&mut bytes[len..], call) {
                 Ok(0) => {
+                    // No answer comes any more, and reads may see the end.
+                    self.handoff().change(|state| state.unanswered.clear());
                     return Err(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
                         "the stream ended before the handle was handed over",

@@ -176,23 +176,41 @@ fn bind_as_own(path: &Path) -> io::Result<Listener> {
 
 #[cfg(all(unix, not(winpipe_sim)))]
 fn connect_to_own(path: &Path) -> io::Result<Stream> {
-    check_folder(path, crate::sys::unix::effective_user_id())?;
+    check_folder(path, rustix::process::geteuid().as_raw())?;
     Stream::connect(path)
 }
 
+/// How many clients can connect before they are accepted, as std has it.
+#[cfg(all(unix, not(winpipe_sim)))]
+const BACKLOG: i32 = 128;
+
 #[cfg(all(unix, not(winpipe_sim)))]
 fn bind_as_own(path: &Path) -> io::Result<Listener> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    check_folder(path, crate::sys::unix::effective_user_id())?;
-    let listener = Listener::bind(path)?;
-    // Connecting requires write access to the file.
-    if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(0o600)) {
+    check_folder(path, rustix::process::geteuid().as_raw())?;
+    // A path that is too long is the error that std makes of it.
+    SocketAddr::from_pathname(path)?;
+    let (family, stream) = (AddressFamily::UNIX, SocketType::STREAM);
+    #[cfg(not(target_vendor = "apple"))]
+    let socket = rustix::net::socket_with(family, stream, rustix::net::SocketFlags::CLOEXEC, None)?;
+    #[cfg(target_vendor = "apple")]
+    let socket = {
+        let socket = rustix::net::socket(family, stream, None)?;
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+        socket
+    };
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    // Connecting requires write access to the file, and is refused until the socket listens.
+    let listens = fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .and_then(|()| Ok(listen(&socket, BACKLOG)?));
+    if let Err(error) = listens {
         let _ = fs::remove_file(path);
         return Err(error);
     }
-    Ok(listener)
+    Ok(Listener::from(socket))
 }
 
 /// Fails if a user other than this one and root could create a socket at this path.
@@ -267,7 +285,7 @@ fn place(name: &str) -> io::Result<PathBuf> {
 fn private_folder(shared: &std::path::Path) -> io::Result<PathBuf> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 
-    let user = crate::sys::unix::effective_user_id();
+    let user = rustix::process::geteuid().as_raw();
     let folder = shared.join(format!("winpipe-{user}"));
     match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -348,7 +366,7 @@ mod tests {
         use std::fs;
         use std::os::unix::fs::{PermissionsExt, symlink};
 
-        let user = crate::sys::unix::effective_user_id();
+        let user = rustix::process::geteuid().as_raw();
         // In a directory that is known to be safe.
         let good = private_folder(&std::env::temp_dir()).unwrap();
         let top = good.join(format!("top-{}", std::process::id()));

@@ -180,6 +180,10 @@ impl WinListener {
         backlog
             .fill(|| making.instance(false, options.reject_remote))
             .map_err(Code::explain_limit)?;
+        if sizes.backlog == 1 {
+            let another = making.instance(false, options.reject_remote);
+            drop(another.map_err(Code::explain_limit)?);
+        }
         drop(as_process);
         Ok(WinListener(Arc::new(Shared {
             addr: addr.clone(),
@@ -400,8 +404,7 @@ impl WinListener {
         }
         queue.reject_remote = reject_remote;
         let outdated = |idle: &Idle| {
-            idle.rejects_remote != reject_remote
-                && matches!(idle.pipe.local_information(), Ok(found) if !found.has_client)
+            Ok(idle.rejects_remote != reject_remote && !idle.pipe.local_information()?.has_client)
         };
         let make = || shared.making.instance(false, reject_remote);
         let at_limit = |code: &Code| *code == Code::PIPE_BUSY;

@@ -116,7 +116,7 @@ impl ListenOptions {
 
     /// Sets how many bytes from a client the kernel queues before the client's writes wait: 1 to
     /// 2^30. The default is 65,536. This is also the size of the parts in which clients send longer
-    /// writes.
+    /// writes, up to 1 MiB.
     ///
     /// # Examples
     /// ```

@@ -760,9 +760,9 @@ impl Write for WinStream {
 /// the peer gets none, whatever ended the call. That holds for peers that read by message; see
 /// [`half_close`](crate::ListenOptions::half_close).
 ///
-/// The bytes of a write that fits the pipe's buffer aren't interrupted by those of other threads. A
-/// longer write goes out in parts of that size. A vectored write sends all its buffers as one, up
-/// to 64 KiB. ([`BufWriter`](std::io::BufWriter) copies them anyway, because std has no stable way
+/// The bytes of a write that fits the pipe's buffer, and is of at most 1 MiB, aren't interrupted by
+/// those of other threads. A longer write goes out in parts of that size. A vectored write sends
+/// all its buffers as one, up to 64 KiB. ([`BufWriter`](std::io::BufWriter) copies them anyway, because std has no stable way
 /// for a type to say that it doesn't need that.)
 ///
 /// `flush` does nothing, as nothing is buffered here. To wait until the peer has read everything,

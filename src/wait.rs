@@ -39,6 +39,8 @@ pub(crate) struct Control {
 
 struct Settings {
     timeout: Option<Duration>,
+    /// How often the timeout was set.
+    timeouts: u64,
     nonblocking: bool,
     recalls: u64,
     /// The events of the calls that are waiting.
@@ -52,6 +54,7 @@ impl Control {
             ended: AtomicBool::new(false),
             settings: Mutex::new(Settings {
                 timeout: None,
+                timeouts: 0,
                 nonblocking: false,
                 recalls: 0,
                 // Room for the one call that usually waits, so that it doesn't allocate.
@@ -77,7 +80,10 @@ impl Control {
 
     /// Limits how long a call waits. For a call that is already waiting, the limit counts from now.
     pub(crate) fn set_timeout(&self, timeout: Option<Duration>) {
-        self.change(|settings| settings.timeout = timeout);
+        self.change(|settings| {
+            settings.timeout = timeout;
+            settings.timeouts += 1;
+        });
     }
 
     /// Returns the timeout.
@@ -118,8 +124,8 @@ impl Settings {
 /// One call, which may issue several operations. The timeout applies to all of them together.
 pub(crate) struct Call<'a> {
     control: &'a Control,
-    /// The timeout from which `deadline` was computed, once it was needed.
-    timeout: Option<Option<Duration>>,
+    /// Which setting of the timeout `deadline` was computed from, once it was needed.
+    timeouts: Option<u64>,
     deadline: Option<Instant>,
     recalls: Option<u64>,
 }
@@ -129,7 +135,7 @@ impl<'a> Call<'a> {
     pub(crate) fn new(control: &'a Control) -> Call<'a> {
         Call {
             control,
-            timeout: None,
+            timeouts: None,
             deadline: None,
             recalls: None,
         }
@@ -192,8 +198,8 @@ impl<'a> Call<'a> {
         if settings.recalls != *self.recalls.get_or_insert(settings.recalls) {
             return Err(Stop::Recalled);
         }
-        if self.timeout != Some(settings.timeout) {
-            self.timeout = Some(settings.timeout);
+        if self.timeouts != Some(settings.timeouts) {
+            self.timeouts = Some(settings.timeouts);
             // A deadline that the clock can't represent means no deadline.
             self.deadline = settings
                 .timeout

@@ -76,16 +76,24 @@ impl<I> Backlog<I> {
     /// replacement. A later call tries again.
     pub(crate) fn renew<E>(
         &mut self,
-        mut outdated: impl FnMut(&I) -> bool,
+        mut outdated: impl FnMut(&I) -> Result<bool, E>,
         mut make: impl FnMut() -> Result<I, E>,
         at_limit: impl Fn(&E) -> bool,
     ) -> Result<(), E> {
         let mut result = Ok(());
         let mut at = 0;
         for _ in 0..self.idle.len() {
-            if !outdated(&self.idle[at]) {
-                at += 1;
-                continue;
+            match outdated(&self.idle[at]) {
+                Ok(true) => {}
+                Ok(false) => {
+                    at += 1;
+                    continue;
+                }
+                Err(error) => {
+                    result = Err(error);
+                    at += 1;
+                    continue;
+                }
             }
             match make() {
                 Ok(new) => {
@@ -144,6 +152,8 @@ mod tests {
         client: Option<char>,
         /// The setting with which it was created.
         setting: bool,
+        /// Whether its state can be asked for.
+        is_known: bool,
         kernel: Pipe,
     }
 
@@ -173,6 +183,7 @@ mod tests {
                 number: kernel.made,
                 client: None,
                 setting,
+                is_known: true,
                 kernel: self.clone(),
             })
         }
@@ -217,7 +228,10 @@ mod tests {
 
         fn renew_in(&mut self, pipe: &Pipe, setting: bool) -> Result<(), Refusal> {
             self.renew(
-                |one| one.client.is_none() && one.setting != setting,
+                |one| match one.is_known {
+                    true => Ok(one.client.is_none() && one.setting != setting),
+                    false => Err(Refusal::Memory),
+                },
                 || pipe.make(setting),
                 |refusal| *refusal == Refusal::Limit,
             )
@@ -338,6 +352,18 @@ mod tests {
         assert_eq!(backlog.renew_in(&pipe, true), Ok(()));
         assert_eq!(backlog.settings(), [true; 3]);
         assert!(!pipe.name_was_free());
+    }
+
+    #[test]
+    fn an_instance_whose_state_is_unknown_is_kept_and_reported() {
+        let pipe = Pipe::new(usize::MAX);
+        let mut backlog = pipe.backlog(3);
+        backlog.idle[1].is_known = false;
+        assert_eq!(backlog.renew_in(&pipe, true), Err(Refusal::Memory));
+        assert_eq!(backlog.settings(), [false, true, true]);
+        backlog.idle[0].is_known = true;
+        assert_eq!(backlog.renew_in(&pipe, true), Ok(()));
+        assert_eq!(backlog.settings(), [true; 3]);
     }
 
     #[test]

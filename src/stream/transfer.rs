@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLockReadGuard};
 use crate::protocol::end::Then;
 use crate::protocol::sending::Sending;
 use crate::stream::WinStream;
-use crate::sys::error::{Code, Doing};
+use crate::sys::error::{self, Code, Doing};
 use crate::sys::operation::{Attend, Transferred};
 use crate::sys::record;
 use crate::wait::{Call, Control, Stop};
@@ -71,6 +71,8 @@ impl WinStream {
     pub(super) fn stopped_reading(&self, stop: Stop) -> io::Result<usize> {
         match stop {
             Stop::Ended => Ok(0),
+            // An end that another process has set to PIPE_NOWAIT is empty. It isn't at its end.
+            Stop::Failed(Code::NO_DATA) => Err(error::nonblocking_handle()),
             Stop::Failed(code) if code.is_peer_gone() => Ok(self.end_of_data()),
             stop => Err(stopped(stop)),
         }
@@ -81,6 +83,7 @@ impl WinStream {
         match self.pipe.peek_named_pipe(buf) {
             Ok(0) => Ok(None),
             Ok(count) => Ok(Some(count)),
+            Err(Code::NO_DATA) => Err(error::nonblocking_handle()),
             Err(code) if code.is_peer_gone() => Ok(Some(self.end_of_data())),
             // It isn't connected. A read reports why.
             Err(Code::BAD_PIPE) => Ok(None),

@@ -240,8 +240,8 @@ pub(crate) fn synchronous_handle() -> io::Error {
 pub(crate) fn nonblocking_handle() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        "this end of a pipe is set to PIPE_NOWAIT, and the handle doesn't allow that to be \
-         changed: set PIPE_WAIT, or open it with FILE_WRITE_ATTRIBUTES, too",
+        "this end of a pipe is set to PIPE_NOWAIT, so an empty pipe looks like its end: set \
+         PIPE_WAIT, or open the handle with FILE_WRITE_ATTRIBUTES, too, so that it can be set",
     )
 }
 

@@ -55,8 +55,6 @@ mod sim;
 pub(crate) mod text;
 #[cfg(all(windows, not(winpipe_sim)))]
 pub(crate) mod token;
-#[cfg(all(unix, not(winpipe_sim)))]
-pub(crate) mod unix;
 
 #[cfg(winpipe_sim)]
 pub(crate) use sim::{descriptor, operation, pipe, process, token};

@@ -20,6 +20,7 @@ use windows_sys::Wdk::Storage::FileSystem::{
 };
 use windows_sys::Win32::Foundation::{
     CloseHandle, GENERIC_READ, GENERIC_WRITE, HANDLE, NTSTATUS, OBJ_CASE_INSENSITIVE,
+    OBJ_IGNORE_IMPERSONATED_DEVICEMAP,
 };
 use windows_sys::Win32::Security::{
     GetKernelObjectSecurity, LABEL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION,
@@ -488,7 +489,8 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
             .root
             .map_or(ptr::null_mut(), |device| device.0.as_raw_handle()),
         ObjectName: &name,
-        Attributes: OBJ_CASE_INSENSITIVE,
+        // Not by the names that a client whom the thread impersonates has given to devices.
+        Attributes: OBJ_CASE_INSENSITIVE | OBJ_IGNORE_IMPERSONATED_DEVICEMAP,
         SecurityDescriptor: instance
             .descriptor
             .map_or(ptr::null(), Descriptor::as_ptr)

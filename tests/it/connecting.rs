@@ -19,7 +19,7 @@ fn connect_to_a_busy_pipe_waits_and_is_then_refused() {
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
         let took = start.elapsed();
         assert!(
-            Duration::from_millis(950) <= took && took < Duration::from_secs(3),
+            Duration::from_millis(950) <= took && took < Duration::from_secs(1) + AT_ONCE,
             "{took:?}"
         );
 
@@ -28,7 +28,7 @@ fn connect_to_a_busy_pipe_waits_and_is_then_refused() {
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
         let took = start.elapsed();
         assert!(
-            Duration::from_millis(80) <= took && took < Duration::from_secs(2),
+            Duration::from_millis(80) <= took && took < AT_ONCE,
             "{took:?}"
         );
     });
@@ -47,7 +47,8 @@ fn connect_to_a_busy_pipe_is_woken_by_the_first_free_instance() {
             let freed = Instant::now();
             let _accepted = listener.accept().unwrap();
             let connected = waiting.join().unwrap().unwrap();
-            assert!(connected - freed < Duration::from_millis(300));
+            // Otherwise it looks again after a second.
+            assert!(connected - freed < Duration::from_millis(900));
         });
     });
 }
