@@ -1,6 +1,6 @@
 //! The address of a pipe: parsed once, never checked again.
 //!
-//! Pure `std`, no system call, so it's built and tested on every platform.
+//! It uses only `std` and makes no system calls, so it's built and tested on every platform.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use crate::input::{invalid, quote};
 
-/// The longest name Windows takes, in UTF-16 units, counted with its `\\.\pipe\` and without a terminator.
+/// The longest name that Windows allows, in UTF-16 units, including its `\\.\pipe\` and without a
+/// terminator.
 const LONGEST: usize = 256;
 
-/// The address of a named pipe, or of no pipe at all (*unnamed*).
+/// The address of a named pipe, or of no pipe (*unnamed*).
 ///
-/// This is to `WinStream` and `WinListener` what `std::os::unix::net::SocketAddr` is to the Unix types. An address that exists is well formed: a bad name is refused
-/// by [`from_pathname`](Self::from_pathname), with an error that says what is wrong with it.
+/// This is for `WinStream` and `WinListener` what `std::os::unix::net::SocketAddr` is for the Unix
+/// types. Every address is well formed: [`from_pathname`](Self::from_pathname) rejects a bad name,
+/// with an error that says what is wrong with it.
 ///
 /// # Examples
 /// ```
@@ -30,35 +32,40 @@ const LONGEST: usize = 256;
 #[derive(Clone)]
 pub struct WinPipeSocketAddr(Option<Arc<Named>>);
 
-/// What one path says.
+/// The parts of a path.
 struct Named {
     /// The path as it was given.
     given: PathBuf,
-    /// The computer it names; `None` is this one.
+    /// The computer that it names; `None` for this one.
     host: Option<String>,
     /// What follows `pipe\`, as Windows resolves it.
     name: String,
 }
 
 impl WinPipeSocketAddr {
-    /// Makes an address from the path of a pipe.
+    /// Creates an address from the path of a pipe.
     ///
-    /// A path is `\\.\pipe\NAME`, `\\?\pipe\NAME` or, for a pipe of another computer, `\\HOST\pipe\NAME`. `pipe` may be
-    /// in any case and every `\` may be a `/`. NAME may hold any character, backslashes too (`LOCAL\my-app`). Windows
-    /// compares names without regard to case, and ignores some of what they hold: dots and spaces at the end of NAME, one
-    /// dot at the end of any other component, and all but one of several backslashes in a row. So `\\.\pipe\my-app.` is
-    /// the pipe `my-app`.
+    /// A path is `\\.\pipe\NAME`, `\\?\pipe\NAME` or, for a pipe on another computer,
+    /// `\\HOST\pipe\NAME`. `pipe` may be in any case, and every `\` may be a `/`. NAME may contain
+    /// any character, including backslashes (`LOCAL\my-app`). Windows compares names without regard
+    /// to case, and ignores some of their characters: dots and spaces at the end of NAME, one dot
+    /// at the end of any other component, and all but one of several backslashes in a row. So
+    /// `\\.\pipe\my-app.` is the pipe `my-app`.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput), with a message that says which rule was broken: the path does not
-    /// begin as above, NAME is empty or only backslashes, is longer than 256 UTF-16 units with its `\\.\pipe\`, holds a
-    /// NUL, is not valid Unicode, or has a component of dots and spaces only, such as `..`, which Windows folds away. Or
-    /// NAME follows `\\?\pipe\`, where Windows takes it literally, and isn't the name that Windows would make of it
-    /// elsewhere.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput), with a message that says which rule was
+    /// broken:
+    /// - the path doesn't begin as described above;
+    /// - NAME is empty or consists only of backslashes, is longer than 256 UTF-16 units including
+    ///   its `\\.\pipe\`, contains a NUL, isn't valid Unicode, or has a component of only dots and
+    ///   spaces, such as `..`, which Windows folds away;
+    /// - NAME follows `\\?\pipe\`, where Windows takes it literally, and differs from what Windows
+    ///   would make of it elsewhere.
     ///
     /// # On Unix
-    /// std takes any path. There a relative path is one in the current directory; pipes have no directories, so here it
-    /// is an error. The empty path is an unnamed address there, and an error here.
+    /// std accepts any path. There a relative path is relative to the current directory; pipes have
+    /// no directories, so here it's an error. There the empty path is an unnamed address; here it's
+    /// an error.
     ///
     /// # Examples
     /// ```
@@ -72,12 +79,13 @@ impl WinPipeSocketAddr {
         let given = path.as_ref();
         let named = parse(given.as_os_str()).map_err(|wrong| {
             let given = quote(&given.to_string_lossy());
-            invalid(format!("{given} names no pipe: {wrong}"))
+            invalid(format!("{given} isn't the path of a pipe: {wrong}"))
         })?;
         Ok(WinPipeSocketAddr(Some(Arc::new(named))))
     }
 
-    /// Tells whether this is the address of nothing: the client's end of a connection, or either end of a pair.
+    /// Returns `true` if the address is unnamed: that of the client's end of a connection, or of
+    /// either end of a pair.
     ///
     /// # Examples
     /// ```
@@ -89,7 +97,7 @@ impl WinPipeSocketAddr {
         self.0.is_none()
     }
 
-    /// Returns the path this address was made from, to the letter; `None` if it is unnamed.
+    /// Returns the path that this address was created from, unchanged, or `None` if it's unnamed.
     ///
     /// # Examples
     /// ```
@@ -106,35 +114,36 @@ impl WinPipeSocketAddr {
 
 #[cfg_attr(
     not(windows),
-    allow(dead_code, reason = "only the Windows half connects and binds")
+    allow(dead_code, reason = "only the Windows part connects and binds")
 )]
 impl WinPipeSocketAddr {
-    /// The address of nothing.
+    /// The unnamed address.
     pub(crate) const UNNAMED: WinPipeSocketAddr = WinPipeSocketAddr(None);
 
-    /// The path for every call of Win32, `\\.\pipe\NAME` or `\\HOST\pipe\NAME`.
+    /// The path for all Win32 calls, `\\.\pipe\NAME` or `\\HOST\pipe\NAME`.
     ///
-    /// `CreateFileW` resolves a path, and `WaitNamedPipeW` takes its name literally. This one means the same to both.
+    /// `CreateFileW` resolves a path; `WaitNamedPipeW` takes its name literally. This path means
+    /// the same to both.
     ///
-    /// Fails with `InvalidInput` where there is no name to connect to.
+    /// Fails with `InvalidInput` if there is no name to connect to.
     pub(crate) fn win32_path(&self) -> io::Result<String> {
         let named = self.0.as_ref().ok_or_else(unnamed)?;
         Ok(named.win32_path())
     }
 
-    /// Whether it names a computer, though it may be this one.
+    /// Whether it names a computer, which may be this one.
     pub(crate) fn has_host(&self) -> bool {
         self.0.as_ref().is_some_and(|named| named.host.is_some())
     }
 
-    /// The path for the kernel's own calls, `\??\pipe\NAME`: of a pipe that is to be made, which can only be on this
-    /// computer.
+    /// The path for the kernel's native calls, `\??\pipe\NAME`, of a pipe to be created. That is
+    /// only possible on this computer.
     pub(crate) fn nt_path(&self) -> io::Result<String> {
         let named = self.0.as_ref().ok_or_else(unnamed)?;
         match &named.host {
             None => Ok(format!(r"\??\pipe\{}", named.name)),
             Some(host) => Err(invalid(format!(
-                r"a pipe can only be made on this computer: name it \\.\pipe\NAME, not with the host {}",
+                r"a pipe can only be created on this computer: use \\.\pipe\NAME, without the host {}",
                 quote(host)
             ))),
         }
@@ -144,7 +153,7 @@ impl WinPipeSocketAddr {
 fn unnamed() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        "an unnamed address leads to no pipe: make one with WinPipeSocketAddr::from_pathname",
+        "an unnamed address has no pipe: create an address with WinPipeSocketAddr::from_pathname",
     )
 }
 
@@ -168,14 +177,14 @@ impl Named {
     }
 }
 
-/// Takes a path apart, or says what is wrong with it.
+/// Splits a path into its parts, or says what is wrong with it.
 fn parse(given: &OsStr) -> Result<Named, String> {
-    let given_text = given.to_str().ok_or("it is not valid Unicode")?;
+    let given_text = given.to_str().ok_or("it isn't valid Unicode")?;
     if given_text.contains('\0') {
-        return Err("it holds a NUL character".into());
+        return Err("it contains a NUL character".into());
     }
     let text = given_text.replace('/', r"\");
-    let form = r"a path is \\.\pipe\NAME, or \\HOST\pipe\NAME for another computer";
+    let form = r"use \\.\pipe\NAME, or \\HOST\pipe\NAME for another computer";
 
     let rest = text.strip_prefix(r"\\").ok_or(form)?;
     let (host, rest) = rest.split_once('\\').ok_or(form)?;
@@ -183,23 +192,26 @@ fn parse(given: &OsStr) -> Result<Named, String> {
     if host.is_empty() || !pipe.eq_ignore_ascii_case("pipe") {
         return Err(form.into());
     }
-    // `\\.\pipe\..\C:\file` is, to Windows, `\\.\C:\file`: a name must not lead out of the pipes.
+    // Windows takes `\\.\pipe\..\C:\file` as `\\.\C:\file`, but a name must not lead to anything
+    // other than a pipe.
     let vanishes = |component: &str| {
         !component.is_empty() && component.trim_end_matches(['.', ' ']).is_empty()
     };
     if name.split('\\').any(vanishes) {
-        return Err("a component is dots and spaces only, which Windows folds away".into());
+        return Err(
+            "a component consists only of dots and spaces, which Windows folds away".into(),
+        );
     }
 
     let resolved = resolve(name);
     if resolved.is_empty() {
         return Err(r"nothing follows pipe\".into());
     }
-    // Each `/` became one byte, so the name is in the same place.
+    // Each `/` was replaced by one byte, so the name is at the same position.
     let given_name = &given_text[given_text.len() - name.len()..];
     if given_text.starts_with(r"\\?\") && given_name != resolved {
         return Err(format!(
-            r"after \\?\ Windows takes a name literally, and can't connect to such a one reliably: use \\.\pipe\{resolved}"
+            r"after \\?\ Windows takes a name literally, and can't reliably connect to this one: use \\.\pipe\{resolved}"
         ));
     }
 
@@ -211,18 +223,18 @@ fn parse(given: &OsStr) -> Result<Named, String> {
     let units = named.win32_path().encode_utf16().count();
     if units > LONGEST {
         return Err(format!(
-            "it has {units} UTF-16 units, and Windows takes {LONGEST}"
+            "it has {units} UTF-16 units, but Windows allows {LONGEST}"
         ));
     }
     Ok(named)
 }
 
-/// Makes of a name what Windows makes of it when it resolves a path, as `GetFullPathNameW` shows: of several backslashes
-/// one stays, and dots and spaces at the end vanish, as does one dot at the end of a component before the last. More
-/// than one stay there.
+/// Resolves a name as Windows does when it resolves a path (`GetFullPathNameW` shows how). Of
+/// several backslashes in a row, one stays. Dots and spaces at the end are dropped, and so is one
+/// dot at the end of any earlier component; several dots stay there.
 fn resolve(name: &str) -> String {
     let mut components: Vec<&str> = name.split('\\').collect();
-    // Nothing follows a backslash at the end: then there's no last component to shorten.
+    // If the name ends with a backslash, the last component is empty: there's nothing to shorten.
     let last = components
         .pop()
         .unwrap_or_default()
@@ -281,7 +293,7 @@ mod tests {
         assert_eq!(win32(r"\\.\pipe\x\"), r"\\.\pipe\x\");
     }
 
-    /// Windows drops these when it resolves a path for `CreateFileW`, and doesn't for `WaitNamedPipeW`.
+    /// Windows drops these when it resolves a path for `CreateFileW`, but not for `WaitNamedPipeW`.
     #[test]
     fn what_windows_drops_from_a_name_is_dropped_for_every_call() {
         for (given, resolved) in [

@@ -1,30 +1,31 @@
 //! Handles that go from one process to another.
 //!
 //! An exchange is three messages on the stream:
-//! 1. The sender *offers* a handle: its number, the process in which that number means something, and
-//!    a random identifier of the offer.
+//! 1. The sender *offers* a handle: its number, the process in which that number is valid, and a
+//!    random identifier of the offer.
 //! 2. The receiver duplicates the handle from that process, and answers that it has *taken* it or
 //!    *refused* it.
 //! 3. The sender concludes the offer: the handle is *given*, the refusal is noted, or the offer was
 //!    *withdrawn*. Only now does the receiver return the handle.
 //!
 //! The rules that make it safe:
-//! - **A number is believed only after the sender has confirmed it.** Windows reuses the numbers of
-//!   closed handles at once. The sender keeps a copy of the handle open while it waits for the answer,
-//!   and gives only what was taken while the copy was open. A sender that stops waiting withdraws the
-//!   offer and closes the copy. So nothing stays open for a peer that may never come, and a late
-//!   receiver never gets another object that has the same number by then.
-//! - **Every offer is answered once and concluded once, in order**, also where the sender has stopped
-//!   waiting, so neither side takes a late message for data or for part of another exchange. Where that
-//!   can't be kept up, the stream is shut down.
+//! - **A number is trusted only after the sender has confirmed it.** Windows reuses the numbers of
+//!   closed handles at once. The sender keeps a copy of the handle open while it waits for the
+//!   answer, and confirms only what was taken while the copy was open. A sender that stops waiting
+//!   withdraws the offer and closes the copy. So nothing stays open for a peer that may never come,
+//!   and a late receiver never gets another object that has the same number by then.
+//! - **Every offer is answered once and concluded once, in order**, even if the sender has stopped
+//!   waiting, so neither side takes a late message for data or for part of another exchange. If
+//!   that can't be ensured, the stream is shut down.
 //! - **A number is looked up only in the process that both the offer and Windows name.** Windows
-//!   records which process opened an end of a pipe. An end that was passed on to another process since
-//!   is still recorded under the first, so an offer whose process differs from the record is refused.
-//! - **The receiver's own handles are never looked up by number.** A peer that holds an end which this
-//!   process opened could name this process, and the record would agree. So an offer that names this
-//!   process is looked up in [`OFFERS`] by its random identifier: only a thread of this process can have
-//!   put it there. A peer can know an identifier only of an offer made to it, and that object it may
-//!   take anyway.
+//!   records which process opened an end of a pipe. If the end has since been passed on to another
+//!   process, the record still names the first one. So an offer whose process differs from the
+//!   record is refused.
+//! - **The receiver's own handles are never looked up by number.** A peer that holds an end which
+//!   this process opened could name this process, and the record would agree. So an offer that
+//!   names this process is looked up in [`OFFERS`] by its random identifier: only a thread of this
+//!   process can have put it there. A peer can know an identifier only of an offer made to it, and
+//!   it may take that object anyway.
 
 use std::io::{self, Write};
 use std::net::Shutdown;
@@ -43,7 +44,7 @@ use crate::wait::{Call, Stop};
 static OFFERS: Mutex<Vec<(u128, Arc<OwnedHandle>)>> = Mutex::new(Vec::new());
 
 fn offers() -> MutexGuard<'static, Vec<(u128, Arc<OwnedHandle>)>> {
-    // A list that a panic left behind is still a list.
+    // A panic can't leave the list in an invalid state.
     OFFERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -56,31 +57,33 @@ impl WinStream {
     /// anything else.
     ///
     /// The read timeout limits how long this waits for the peer's answer, the write timeout each
-    /// message that is sent. On a nonblocking stream this succeeds only if the peer answers at once.
+    /// message that is sent. On a nonblocking stream this succeeds only if the peer answers at
+    /// once.
     ///
-    /// This process must have opened its end of the pipe itself, by `connect`, `bind` or `pair`. Windows
-    /// records the process that did, so the peer refuses a handle that is sent on an end which was
-    /// inherited, or received from another process.
+    /// This process must have opened its end of the pipe itself, by `connect`, `bind` or `pair`.
+    /// Windows records the process that did, so the peer refuses a handle that is sent on an end
+    /// which was inherited, or received from another process.
     ///
     /// # Errors
     /// After an error the peer doesn't get the handle.
-    /// - [`TimedOut`](io::ErrorKind::TimedOut) or [`WouldBlock`](io::ErrorKind::WouldBlock): the peer
-    ///   didn't answer in time. Call this again, or drop the stream. Until a later offer has been
-    ///   answered, reads fail with [`ResourceBusy`](io::ErrorKind::ResourceBusy), as they could take the
-    ///   late answer for data.
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the peer couldn't take the handle. It
-    ///   must be allowed to open this process (`PROCESS_DUP_HANDLE`), as processes of the same user
-    ///   are, and this process must have opened this end of the pipe itself.
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) or [`WouldBlock`](io::ErrorKind::WouldBlock): the
+    ///   peer didn't answer in time. Call this again, or drop the stream. Until a later offer has
+    ///   been answered, reads fail with [`ResourceBusy`](io::ErrorKind::ResourceBusy), as they
+    ///   could take the late answer for data.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the peer couldn't take the handle.
+    ///   It must be allowed to open this process (`PROCESS_DUP_HANDLE`), as processes of the same
+    ///   user are, and this process must have opened this end of the pipe itself.
     /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) or
-    ///   [`UnexpectedEof`](io::ErrorKind::UnexpectedEof): the peer is gone, or the stream is shut down.
-    /// - [`InvalidData`](io::ErrorKind::InvalidData): the peer sent something other than an answer. The
-    ///   stream is shut down.
+    ///   [`UnexpectedEof`](io::ErrorKind::UnexpectedEof): the peer is gone, or the stream is shut
+    ///   down.
+    /// - [`InvalidData`](io::ErrorKind::InvalidData): the peer sent something other than an answer.
+    ///   The stream is shut down.
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `handle` is null.
-    /// - Those of writes. If one fails in the middle of a message, or of the exchange, the stream is
-    ///   shut down.
+    /// - Those of writes. If one fails in the middle of a message, or of the exchange, the stream
+    ///   is shut down.
     ///
     /// # On Unix
-    /// std's `SCM_RIGHTS` (unstable) goes along with data.
+    /// std sends descriptors along with data, by `SCM_RIGHTS` (unstable).
     ///
     /// # Examples
     /// ```
@@ -117,33 +120,34 @@ impl WinStream {
     /// Takes the handle that the peer gives with [`send_handle`](Self::send_handle). The new handle
     /// isn't inheritable.
     ///
-    /// The read timeout limits how long this waits for the peer in all. An offer that the peer has
-    /// withdrawn is passed over, and this waits for the next.
+    /// The read timeout limits the total time that this waits for the peer. If the peer has
+    /// withdrawn an offer, this ignores it and waits for the next.
     ///
-    /// The handle is duplicated from the process that opened the peer's end of the pipe, and only if
-    /// the offer names that process. A peer can't make this return one of this process's own handles,
-    /// except one that this process is sending at that moment. What the handle is open to is the
-    /// peer's choice, so check it before you rely on it.
+    /// The handle is duplicated from the process that opened the peer's end of the pipe, and only
+    /// if the offer names that process. A peer can't make this return one of this process's own
+    /// handles, except one that this process is sending at that moment. The peer chooses which
+    /// object the handle refers to, so check it before you rely on it.
     ///
     /// Windows doesn't notice when an end is passed on. A process that was given its end by a third
-    /// process can name that process's handles as its own, or, once that process has ended, those of
-    /// another that got the same process id. And a client on another computer
-    /// ([`reject_remote(false)`](crate::ListenOptions::reject_remote)) can name any process here. Don't
-    /// call this with such peers unless you trust them.
+    /// process can name that process's handles as its own, or, once that process has ended, those
+    /// of another that got the same process id. And a client on another computer
+    /// ([`reject_remote(false)`](crate::ListenOptions::reject_remote)) can name any process here.
+    /// Don't call this with such peers unless you trust them.
     ///
     /// This corresponds to calling `OpenProcess` and `DuplicateHandle`.
     ///
     /// # Errors
     /// After an error no handle was taken.
-    /// - [`TimedOut`](io::ErrorKind::TimedOut) or [`WouldBlock`](io::ErrorKind::WouldBlock): call this
-    ///   again to go on. If an offer has arrived already, reads fail with
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) or [`WouldBlock`](io::ErrorKind::WouldBlock): call
+    ///   this again to go on. If an offer has arrived already, reads fail with
     ///   [`ResourceBusy`](io::ErrorKind::ResourceBusy) until then.
     /// - [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) or
     ///   [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, or the stream is shut down.
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): this process may not open the
-    ///   peer's (`PROCESS_DUP_HANDLE`), or the peer uses an end of the pipe that another process opened.
-    /// - [`InvalidData`](io::ErrorKind::InvalidData): the offer names no open handle; or the peer sent
-    ///   something other than an offer, which is lost, and the stream is shut down.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): this process isn't allowed to open
+    ///   the peer's (`PROCESS_DUP_HANDLE`), or the peer uses an end of the pipe that another
+    ///   process opened.
+    /// - [`InvalidData`](io::ErrorKind::InvalidData): the offer names no open handle; or the peer
+    ///   sent something other than an offer, which is lost, and the stream is shut down.
     /// - Those of reads and writes.
     ///
     /// # Examples
@@ -152,12 +156,12 @@ impl WinStream {
         let _records = record::hold();
         let mut call = self.reading();
         loop {
-            // That may also be one which an earlier call left.
+            // This may also be an offer that an earlier call left.
             self.answer_offer()?;
             let message = match self.read_message(&mut call) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     let received = self.handoff().change(|state| state.received.take());
-                    // Why the offer was refused says more.
+                    // The reason for the refusal says more.
                     let refused = received.and_then(|received| received.taken.err());
                     return Err(refused.unwrap_or(error));
                 }
@@ -207,7 +211,7 @@ impl WinStream {
         Ok(())
     }
 
-    /// Duplicates the handle that is offered.
+    /// Duplicates the offered handle.
     fn take(&self, offer: &Message) -> io::Result<OwnedHandle> {
         if offer.process == process::id() {
             let offers = offers();
@@ -218,7 +222,8 @@ impl WinStream {
                 Some(copy) => copy.try_clone(),
                 None => Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "the offer claims to come from this process, which makes no such offer now",
+                    "the offer claims to come from this process, which isn't making such an offer \
+                     now",
                 )),
             };
         }
@@ -229,8 +234,8 @@ impl WinStream {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 format!(
-                    "the handle is offered by process {}, but process {recorded} opened the peer's end \
-                     of the pipe: handles can be sent only by the process that opened the end",
+                    "the handle is offered by process {}, but process {recorded} opened the \
+                     peer's end of the pipe: only the process that opened an end can send handles",
                     offer.process
                 ),
             ));
@@ -238,7 +243,7 @@ impl WinStream {
         Process::open(recorded)?.duplicate_handle(offer.number)
     }
 
-    /// Reads the answer to the offer `id`, and past those to offers that were withdrawn before.
+    /// Reads the answer to the offer `id`, and skips those to offers that were withdrawn before.
     fn read_answer(&self, id: u128) -> io::Result<Step> {
         let mut call = self.reading();
         loop {
@@ -256,7 +261,7 @@ impl WinStream {
 
     /// Reads one message. On an error nothing was taken, or the stream is shut down.
     fn read_message(&self, call: &mut Call<'_>) -> io::Result<Message> {
-        // A peer that sends without end must not keep the call from ending.
+        // A peer that sends without end must not keep this call from timing out.
         if call.may_wait() == Err(Stop::TimedOut) {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -306,10 +311,10 @@ impl WinStream {
         Ok(())
     }
 
-    /// Shuts the stream down, as nobody can tell any more where a message begins, or the peer waits
-    /// for one that can't be sent. Returns the error that says why.
+    /// Shuts down the stream, because it's unknown where a message begins, or because the peer
+    /// waits for one that can't be sent. Returns the error that says why.
     fn give_up(&self, error: io::Error) -> io::Error {
-        // Where the pipe can't carry the mark of the end, at least this end stops.
+        // If the pipe can't carry the mark of the end, at least this end stops.
         let _ = self.shutdown(Shutdown::Both);
         self.handoff().change(std::mem::take);
         error
@@ -319,15 +324,15 @@ impl WinStream {
 fn no_exchange() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "the peer sent something other than what hands over a handle, so the stream is shut down: \
-         one side must call send_handle while the other calls recv_handle",
+        "the peer sent something that isn't part of handing over a handle, so the stream is shut \
+         down: one side must call send_handle while the other calls recv_handle",
     )
 }
 
 /// The error of an exchange that can't go on because a message took too long.
 fn cut_short(error: io::Error, kind: io::ErrorKind) -> io::Error {
     match error.kind() {
-        // Unlike these, it's not worth trying again.
+        // These kinds would suggest trying again, which wouldn't help.
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => io::Error::new(
             kind,
             format!("{error} in the middle of handing over a handle, so the stream is shut down"),
@@ -336,12 +341,12 @@ fn cut_short(error: io::Error, kind: io::ErrorKind) -> io::Error {
     }
 }
 
-/// An offer that this process makes. When dropped it's open no more, and the peer is told so.
+/// An offer of this process. When it's dropped, the offer is closed and the peer is told.
 struct Offer<'a> {
     stream: &'a WinStream,
     id: u128,
     number: u64,
-    /// Whether the peer waits for its conclusion, or will.
+    /// Whether the peer waits for the conclusion, or will.
     is_made: bool,
 }
 
@@ -376,7 +381,7 @@ impl<'a> Offer<'a> {
             ..Message::new(Step::Offered, self.id)
         };
         self.stream.write_message(&offer).inspect_err(|_| {
-            // Nobody will answer it.
+            // There will be no answer to it.
             handoff.change(|state| state.unanswered.retain(|&id| id != self.id));
             self.is_made = false;
         })

@@ -1,16 +1,17 @@
-//! Input that can't be used, and how errors speak of it.
+//! Invalid input, and how errors quote it.
 
 use std::io;
 
-/// The most characters of bad input that an error quotes: whoever sent it may have sent a gigabyte.
+/// The most characters of invalid input that an error quotes: the input may be a gigabyte long.
 const LONGEST_QUOTE: usize = 200;
 
-/// The error of input that can't be used, with what is wrong with it.
+/// Creates the error for invalid input, with a message that says what is wrong with it.
 pub(crate) fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// Quotes bad input: in quotation marks, with what can't be printed escaped, and cut where it's long.
+/// Quotes invalid input: in quotation marks, with unprintable characters escaped, and cut if it's
+/// long.
 pub(crate) fn quote(text: &str) -> String {
     match text.char_indices().nth(LONGEST_QUOTE) {
         None => format!("{text:?}"),

@@ -1,93 +1,165 @@
 //! UnixStream for Windows: named pipes with the API *and the behaviour* of `std::os::unix::net`.
 //!
-//! A program that speaks over a Unix socket speaks over a named pipe by changing a type name:
+//! A server that answers in capitals, and a client, in one program. It uses a named pipe on
+//! Windows, and a Unix socket on Unix:
+//!
+//! ```
+//! use std::io::{self, Read, Write};
+//! use std::net::Shutdown;
+//! use std::thread;
+//! use winpipe::ipc;
+//!
+//! fn main() -> io::Result<()> {
+//!     // A path for this user alone: `\\.\pipe\…`, or a socket in `$XDG_RUNTIME_DIR`.
+//!     let path = ipc::path("shout")?;
+//! #   let path = ipc::path(&format!("winpipe-doc-crate-{}", std::process::id()))?;
+//!
+//!     // From now on clients can connect, but only this user's.
+//!     let listener = ipc::bind(&path)?;
+//!     let server = thread::spawn(move || -> io::Result<()> {
+//!         let (mut client, _) = listener.accept()?;
+//!         let mut text = String::new();
+//!         client.read_to_string(&mut text)?;
+//!         client.write_all(text.to_uppercase().as_bytes())
+//!     });
+//!
+//!     // Fails if the server isn't this user's.
+//!     let mut stream = ipc::connect(&path)?;
+//!     stream.write_all(b"hello")?;
+//!     // The server reads the end, and can still answer.
+//!     stream.shutdown(Shutdown::Write)?;
+//!     let mut answer = String::new();
+//!     stream.read_to_string(&mut answer)?;
+//!     assert_eq!(answer, "HELLO");
+//!
+//!     server.join().expect("the server panicked")?;
+//!     // A pipe disappears with its listener, but a socket's file stays.
+//!     #[cfg(unix)]
+//!     std::fs::remove_file(&path)?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [`ipc`] exports the types under the same names on every platform: on Unix those of std, on
+//! Windows those of this crate. The types of this crate correspond to those of std:
 //!
 //! | `std::os::unix::net` | here |
 //! |---|---|
-//! | `UnixStream` | `WinStream` |
-//! | `UnixListener` | `WinListener` |
+//! | `UnixStream` | [`WinStream`] |
+//! | `UnixListener` | [`WinListener`] |
 //! | `SocketAddr` | [`WinPipeSocketAddr`] |
-//! | `Incoming` | `WinIncoming` |
+//! | `Incoming` | [`WinIncoming`] |
 //!
-//! Or without any `cfg` of its own, by the types of [`ipc`], which are std's on Unix and these on
-//! Windows.
+//! Beyond std, [`ListenOptions`] set which users can connect (an [`Access`]), [`ConnectOptions`]
+//! set which server a client expects, and [`PeerCred`] has what Windows knows about the peer.
 //!
-//! # What to rely on
-//! - A stream is bytes, both ways at once, from any number of threads. Nothing is lost or sent twice,
-//!   whatever timeouts, nonblocking mode and shutdown do.
-//! - Bytes that were written arrive, even if the stream is dropped the moment after.
-//! - `shutdown(Write)` is the end for the peer, who can still answer.
+//! # Guarantees
+//! - A stream carries bytes in both directions at once, from any number of threads. No byte is lost
+//!   or sent twice, even with timeouts, nonblocking mode and shutdown, as long as the peer reads by
+//!   message, as the streams of this crate do.
+//! - Bytes that were written arrive, even if the stream is dropped immediately afterwards.
+//! - After `shutdown(Write)` the peer reads the end, and can still answer.
 //! - Clients can connect as soon as `bind` has returned, and are accepted in order.
-//! - Only the current user's processes on this computer can connect, unless the program says
+//! - Only the current user's processes on this computer can connect, unless the program chooses
 //!   otherwise.
-//! - A blocking call starts no thread and allocates nothing.
+//! - There are no threads. Reads and writes allocate no memory, after the first of a thread.
 //!
-//! Where Windows can't do what Unix does, the item says so under "On Unix".
+//! Differences from Unix are described in the "On Unix" section of each item.
 //!
 //! # Features
-//! `log` (on by default; `logging` is the same): every system call leaves one `log::trace!` record
-//! with its name, arguments and result, under the target `winpipe`. The records of a call are written
-//! when it returns, and those of calls under [`Impersonated`] when that is dropped: a logger never
-//! runs under a lock of this crate or as a client, so it may use the crate, with the same streams
-//! and listeners too. What it does there leaves no records. If it panics, the panic hook reports that
-//! and the call returns its result.
+//! `log` (on by default; `logging` is the same): every system call writes one `log::trace!` record
+//! with its name, arguments and result, under the target `winpipe`. The records of a call are
+//! written when it returns, and the records of calls under `Impersonated` when that is dropped. So
+//! a logger never runs under a lock of this crate or as a client, and can itself use the crate,
+//! even the same streams and listeners. Its own calls write no records. If the logger panics, the
+//! panic hook reports that, and the call returns its result.
+//!
+// On other platforms these link to the docs for Windows.
+#![cfg_attr(
+    not(windows),
+    doc = "
+[`Access`]: https://docs.rs/winpipe/latest/winpipe/struct.Access.html
+[`ConnectOptions`]: https://docs.rs/winpipe/latest/winpipe/struct.ConnectOptions.html
+[`Impersonated`]: https://docs.rs/winpipe/latest/winpipe/struct.Impersonated.html
+[`ListenOptions`]: https://docs.rs/winpipe/latest/winpipe/struct.ListenOptions.html
+[`PeerCred`]: https://docs.rs/winpipe/latest/winpipe/struct.PeerCred.html
+[`WinIncoming`]: https://docs.rs/winpipe/latest/winpipe/struct.WinIncoming.html
+[`WinListener`]: https://docs.rs/winpipe/latest/winpipe/struct.WinListener.html
+[`WinStream`]: https://docs.rs/winpipe/latest/winpipe/struct.WinStream.html
+"
+)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(docsrs, doc(auto_cfg(hide(winpipe_sim))))]
+#![deny(unsafe_code)]
 
-#[cfg(windows)]
-pub use access::{Access, Combined, Impersonation, Server};
-#[cfg(windows)]
-pub use account::{Learnt, PeerCred};
+#[cfg(any(windows, winpipe_sim))]
+pub use access::{Access, Impersonation, Server};
 pub use addr::WinPipeSocketAddr;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub use listener::{WinIncoming, WinListener};
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub use options::{ConnectOptions, ListenOptions};
-#[cfg(windows)]
-pub use peer::Impersonated;
+#[cfg(any(windows, winpipe_sim))]
+pub use peer::{Identity, Impersonated, PeerCred};
 #[cfg(windows)]
 pub use pipes::{Pipes, pipes};
-#[cfg(windows)]
-pub use sid::{Integrity, Sid};
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
+pub use sid::{Integrity, ParseSidError, Sid};
+#[cfg(any(windows, winpipe_sim))]
 pub use stream::WinStream;
 
-// Plain data: tested everywhere, used on Windows.
-#[cfg(any(windows, test))]
+// The docs list a type's methods in the order of these modules: constructors come first.
+
+// Plain data: tested on every platform, used on Windows.
+#[cfg(any(windows, winpipe_sim, test))]
 #[cfg_attr(
     not(windows),
     allow(dead_code, reason = "only the Windows half connects and binds")
 )]
 mod access;
-#[cfg(windows)]
-mod account;
 mod addr;
-#[cfg(windows)]
-mod handle;
-#[cfg(windows)]
-mod handoff;
 mod input;
-pub mod ipc;
-#[cfg(windows)]
-mod listener;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 mod options;
-#[cfg(windows)]
-mod peer;
-#[cfg(windows)]
-mod pipes;
-mod protocol;
-#[cfg(any(windows, test))]
+#[cfg(any(windows, winpipe_sim, test))]
 #[cfg_attr(
     not(windows),
     allow(dead_code, reason = "only the Windows half connects and binds")
 )]
 mod sid;
-#[cfg(windows)]
+
+#[cfg(any(windows, winpipe_sim))]
+mod listener;
+#[cfg(any(windows, winpipe_sim))]
+#[cfg_attr(
+    winpipe_sim,
+    allow(dead_code, reason = "only Windows hands handles over")
+)]
 mod stream;
-mod sys;
+
+// Further methods of streams, options and SIDs, and the list of pipes.
+#[cfg(any(windows, winpipe_sim))]
+mod account;
+#[cfg(any(windows, winpipe_sim))]
+mod connect;
+#[cfg(all(windows, not(winpipe_sim)))]
+mod handle;
+#[cfg(all(windows, not(winpipe_sim)))]
+mod handoff;
+#[cfg(any(windows, winpipe_sim))]
+mod peer;
 #[cfg(windows)]
+mod pipes;
+
+pub mod ipc;
+
+mod protocol;
+#[allow(unsafe_code, reason = "the system's calls")]
+mod sys;
+#[cfg(any(windows, winpipe_sim))]
 mod wait;
 
-/// The examples of the README run as tests.
+/// Runs the examples in the README as tests.
 #[cfg(all(doctest, windows))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,5 @@
-//! `WinListener`: what clients connect to, and the queue of idle instances that *is* the backlog.
+//! `WinListener`: the pipe that clients connect to. The queue of its idle instances *is* the
+//! backlog.
 
 use std::fmt;
 use std::io;
@@ -20,24 +21,24 @@ use crate::sys::text::wide;
 use crate::sys::token::AsProcess;
 use crate::wait::{Call, Control, Stop};
 
-/// A named pipe that clients connect to: `UnixListener` for Windows.
+/// A named pipe that listens for clients: `UnixListener` for Windows.
 ///
-/// Its methods are those of `std::os::unix::net::UnixListener`, and do what they do there. Clients
-/// can connect from [`bind`](Self::bind) on: 128 can have connected, written and even left before
-/// [`accept`](Self::accept) is called, and each is then accepted, in order, with its bytes. Further
-/// clients wait, as [`WinStream::connect`] says.
+/// It has the methods of `std::os::unix::net::UnixListener`, and they behave as they do there.
+/// Clients can connect as soon as [`bind`](Self::bind) has returned. Up to 128 clients can connect,
+/// write and even disconnect before [`accept`](Self::accept) is called, and each is then accepted,
+/// in order, with its bytes. Further clients wait, as described for [`WinStream::connect`].
 ///
-/// Only processes of this user on this computer can connect. Dropping the listener and its clones
-/// refuses the clients that were not accepted yet; accepted streams live on.
+/// Only processes of the current user on this computer can connect. Dropping the listener and its
+/// clones refuses the clients that haven't been accepted yet. Accepted streams stay open.
 ///
 /// # On Unix
-/// - There is no file to remove: a name is free when the listener and *all streams it accepted* are
-///   dropped. On Unix it's taken until the file is removed.
-/// - A client that connects when the server has ended gets [`NotFound`](io::ErrorKind::NotFound), where
-///   Unix has the file still and says `ConnectionRefused`.
-/// - `connect` doesn't wait for ever while the backlog is full.
-/// - There are no conversions from and to a handle, as a listener is many: one for each instance in its
-///   backlog, and others after each `accept`.
+/// - There is no file to remove: a name becomes free when the listener and *all streams it
+///   accepted* are dropped. On Unix it stays in use until the file is removed.
+/// - A client that connects after the server has ended gets [`NotFound`](io::ErrorKind::NotFound).
+///   On Unix the file still exists, so the client gets `ConnectionRefused`.
+/// - `connect` doesn't wait without limit while the backlog is full.
+/// - There are no conversions from and to a handle, because a listener has many of
+///   them: one for each instance in its backlog, and others after each `accept`.
 ///
 /// # Examples
 /// ```no_run
@@ -57,17 +58,19 @@ struct Shared {
     addr: WinPipeSocketAddr,
     making: Making,
     control: Control,
-    /// Each call of `accept` passes it on its way to the queue. A call that is to change the queue keeps
-    /// it locked meanwhile, so that those in `accept`, once recalled, can't be faster again.
+    /// Each call of `accept` passes through this lock on its way to the queue. A call that is about
+    /// to change the queue holds it meanwhile, so that recalled `accept` calls can't get to the
+    /// queue first.
     door: Mutex<()>,
-    /// Locked by the one call that accepts, even while it waits. So it always waits at the instance
-    /// that the next client gets; the others wait for the lock, and follow the settings in turn.
+    /// Locked by the one call that is accepting, even while it waits. So that call always waits on
+    /// the instance that the next client gets. The others wait for the lock, and follow the
+    /// settings in turn.
     queue: Mutex<Queue>,
 }
 
-/// What all instances are made with.
+/// What all instances are created with.
 struct Making {
-    /// The path as the kernel takes it.
+    /// The path in the form that the kernel takes.
     path: Vec<u16>,
     descriptor: Descriptor,
     sizes: Sizes,
@@ -77,7 +80,7 @@ struct Making {
 /// The instances that wait for clients.
 struct Queue {
     backlog: Backlog<Idle>,
-    /// How further instances are made.
+    /// How further instances are created.
     reject_remote: bool,
 }
 
@@ -88,23 +91,24 @@ struct Idle {
 }
 
 impl WinListener {
-    /// Makes the pipe of that path. Clients can connect from now on.
+    /// Creates a listener on the pipe at the given path. Clients can connect from now on.
     ///
-    /// Only processes of the current user on this computer may connect, and nobody else can make
-    /// instances of this pipe; where this process is elevated, only administrators can.
+    /// Only processes of the current user on this computer can connect, and no other user can
+    /// create instances of this pipe. If this process is elevated, only administrators can create
+    /// them.
     ///
-    /// On a thread that impersonates somebody the pipe is made as that user, who owns it and may connect.
-    /// The process may, too: it makes the further instances, so any thread can call
-    /// [`accept`](Self::accept).
+    /// On a thread that impersonates another user, the pipe is created as that user, who owns it
+    /// and can connect. This process can connect, too. The process creates the further instances,
+    /// so [`accept`](Self::accept) can be called on any thread.
     ///
     /// This corresponds to calling `NtCreateNamedPipeFile` (`CreateNamedPipeW` with
     /// `FILE_FLAG_FIRST_PIPE_INSTANCE` and `PIPE_REJECT_REMOTE_CLIENTS`), 128 times.
     ///
     /// # Errors
-    /// - [`AddrInUse`](io::ErrorKind::AddrInUse): there is a pipe of that name; or this process may
-    ///   not make one. (Servers in AppContainers aren't supported yet.)
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the path isn't a pipe's, see
-    ///   [`WinPipeSocketAddr::from_pathname`], or names another computer.
+    /// - [`AddrInUse`](io::ErrorKind::AddrInUse): a pipe of that name exists, or this process isn't
+    ///   allowed to create one. (Servers in AppContainers aren't supported yet.)
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the path isn't that of a pipe (see
+    ///   [`WinPipeSocketAddr::from_pathname`]), or it names another computer.
     ///
     /// # Examples
     /// ```
@@ -119,7 +123,7 @@ impl WinListener {
         WinListener::bind_addr(&WinPipeSocketAddr::from_pathname(path)?)
     }
 
-    /// Makes the pipe of that address, as [`bind`](Self::bind) does.
+    /// Creates a listener on the pipe at the given address, as [`bind`](Self::bind) does.
     ///
     /// # Errors
     /// Those of [`bind`](Self::bind), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
@@ -138,14 +142,14 @@ impl WinListener {
         WinListener::options().bind_addr(socket_addr)
     }
 
-    /// Returns the options to make a listener by, where the defaults don't do.
+    /// Returns options for listening, to change the defaults.
     ///
     /// # Examples
     /// ```
     /// use winpipe::{Access, WinListener};
     ///
     /// # let path = format!(r"\\.\pipe\winpipe-doc-listener-options-{}", std::process::id());
-    /// let listener = WinListener::options().access(Access::Authenticated).bind(path)?;
+    /// let listener = WinListener::options().access(Access::AUTHENTICATED_USERS).bind(path)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
@@ -153,7 +157,7 @@ impl WinListener {
         ListenOptions::new()
     }
 
-    /// Makes the pipe that the options say.
+    /// Creates a listener according to the options.
     fn with(
         addr: &WinPipeSocketAddr,
         options: &ListenOptions,
@@ -169,7 +173,8 @@ impl WinListener {
         let first = making
             .instance(true, options.reject_remote)
             .map_err(|code| code.explain(Doing::Binding))?;
-        // As `accept` will make them, on whatever thread: if the process may not, it shows now.
+        // These are created as `accept` does it, on any thread. If the process isn't allowed to, it
+        // shows now.
         let as_process = AsProcess::revert()?;
         let mut backlog = Backlog::new(first, sizes.backlog);
         backlog
@@ -190,23 +195,24 @@ impl WinListener {
 
     /// Accepts the next client, or waits for one.
     ///
-    /// Several threads may call this, on clones or through a reference; each client is accepted
-    /// once. A client that has already left is accepted, too: its bytes are read, then the end. The
-    /// address is the client's, which is unnamed.
+    /// Several threads can call this, on clones or through a reference. Each client is accepted
+    /// once. A client that has already disconnected is accepted, too: the stream reads its bytes,
+    /// then the end. The returned address is the client's, which is unnamed.
     ///
-    /// This corresponds to calling `NtQueryInformationFile`; `ConnectNamedPipe`, if no client has
-    /// connected yet; and `NtCreateNamedPipeFile` to make room for another client before this returns.
+    /// This corresponds to calling `NtQueryInformationFile`; then `ConnectNamedPipe`, if no client
+    /// has connected yet; and `NtCreateNamedPipeFile`, to make room for another client before this
+    /// returns.
     ///
     /// # Errors
-    /// After each of them but `ConnectionAborted` a later call may succeed, and a client that has
+    /// After any error except `ConnectionAborted`, a later call may succeed, and a client that has
     /// connected keeps its place.
     /// - [`WouldBlock`](io::ErrorKind::WouldBlock): no client has connected, and the listener is
     ///   nonblocking.
     /// - [`ConnectionAborted`](io::ErrorKind::ConnectionAborted): [`shutdown`](Self::shutdown) was
     ///   called.
-    /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): a client has connected, and there are as many
-    ///   accepted streams as [`max_instances`](ListenOptions::max_instances) allows.
-    /// - Those of the system, such as when it has no memory left.
+    /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): a client has connected, but there are as
+    ///   many accepted streams as [`max_instances`](ListenOptions::max_instances) allows.
+    /// - Errors of the system, such as when it's out of memory.
     ///
     /// # Examples
     /// ```
@@ -225,7 +231,7 @@ impl WinListener {
         let pipe = loop {
             records.write();
             let mut call = Call::new(&shared.control);
-            // Before the door, so that no recall is missed on the way to the queue.
+            // Before passing the door, so that no recall is missed on the way to the queue.
             call.heed_recalls();
             drop(lock(&shared.door));
             let mut queue = lock(&shared.queue);
@@ -263,11 +269,11 @@ impl WinListener {
         ))
     }
 
-    /// Makes a second listener over the same pipe. Both share everything; the pipe is gone when the
-    /// last is dropped.
+    /// Creates another listener over the same pipe. Both share everything. The pipe is gone when
+    /// the last of them is dropped.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -283,7 +289,7 @@ impl WinListener {
     /// Returns the address that the listener was bound to.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -298,14 +304,14 @@ impl WinListener {
 
     /// Makes `accept` fail with [`WouldBlock`](io::ErrorKind::WouldBlock) instead of waiting.
     ///
-    /// A call that waits already, on this listener or on a clone, fails so now. Accepted streams
-    /// wait, whatever the listener does.
+    /// This includes calls that are already waiting, on this listener or a clone. Accepted streams
+    /// wait, whatever is set here.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # On Unix
-    /// A call that waits already doesn't see the change.
+    /// The change doesn't affect calls that are already waiting.
     ///
     /// # Examples
     /// ```
@@ -322,10 +328,10 @@ impl WinListener {
         Ok(())
     }
 
-    /// Returns the error that is stored in the listener: never any, as pipes store none.
+    /// Returns `None`: pipes don't store errors.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -338,7 +344,7 @@ impl WinListener {
         Ok(None)
     }
 
-    /// Returns an iterator that accepts clients for ever.
+    /// Returns an iterator that accepts clients and never ends.
     ///
     /// # Examples
     /// ```
@@ -354,24 +360,27 @@ impl WinListener {
         WinIncoming { listener: self }
     }
 
-    /// Refuses clients on other computers (`true`, as it is to begin with) or lets them try.
+    /// Rejects clients on other computers (`true`, the default), or lets them try to connect.
     ///
-    /// Who may connect from there is still up to the pipe's access rights. The instances that wait for
-    /// clients are made anew. Clients that have connected already stay and will be accepted, those on
-    /// other computers too; a client that connects at that very moment may see its connection closed.
-    /// To have it so from the first client on, use [`ListenOptions::reject_remote`].
+    /// The pipe's access rights still decide which users can connect from there. The idle instances
+    /// are replaced by new ones. Clients that have already connected stay connected and will be
+    /// accepted, including those on other computers. A client that connects at this very moment may
+    /// find its connection closed. To apply the setting from the first client on, use
+    /// [`ListenOptions::reject_remote`].
     ///
-    /// This corresponds to calling `NtCreateNamedPipeFile` with or without `PIPE_REJECT_REMOTE_CLIENTS`
-    /// for each instance that waits.
+    /// This corresponds to calling `NtCreateNamedPipeFile` with or without
+    /// `PIPE_REJECT_REMOTE_CLIENTS` for each idle instance.
     ///
     /// # Errors
-    /// They say that not all instances could be made anew: the others stay as they were, as without
-    /// them the name could be taken by another process. Call again to have the rest made.
+    /// An error means that not all instances could be replaced. The others stay as they were,
+    /// because without them another process could take the name. Call this again to replace the
+    /// rest.
     /// - [`ResourceBusy`](io::ErrorKind::ResourceBusy): there are as many accepted streams as
-    ///   [`max_instances`](ListenOptions::max_instances) allows, so the last instance can't be replaced.
+    ///   [`max_instances`](ListenOptions::max_instances) allows, so the last instance can't be
+    ///   replaced.
     /// - [`ConnectionAborted`](io::ErrorKind::ConnectionAborted): [`shutdown`](Self::shutdown) was
     ///   called.
-    /// - Those of the system, such as when it has no memory left.
+    /// - Errors of the system, such as when it's out of memory.
     ///
     /// # Examples
     /// ```
@@ -402,16 +411,18 @@ impl WinListener {
             .map_err(Code::explain_limit)
     }
 
-    /// Ends the listener: `accept` fails from now on, and so do the calls that wait in it, on every
-    /// clone, with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted).
+    /// Shuts down the listener and all its clones.
     ///
-    /// Clients that were not accepted yet are refused. Accepted streams live on.
+    /// `accept` fails with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) from now on, and
+    /// so do the calls that are already waiting in it.
+    ///
+    /// Clients that haven't been accepted yet are refused. Accepted streams stay open.
     ///
     /// # Errors
-    /// None; the result leaves room for them.
+    /// None. The result leaves room for future errors.
     ///
     /// # On Unix
-    /// std has no such method.
+    /// There is no such call.
     ///
     /// # Examples
     /// ```
@@ -427,23 +438,23 @@ impl WinListener {
     pub fn shutdown(&self) -> io::Result<()> {
         let _records = record::hold();
         self.0.control.end();
-        // The lock is let go of before the instances are closed.
+        // The lock is released before the instances are closed.
         let _closed = lock(&self.0.queue).backlog.close();
         Ok(())
     }
 }
 
 impl ListenOptions {
-    /// Makes the pipe of that path. Clients can connect from now on.
+    /// Creates a listener on the pipe at the given path. Clients can connect from now on.
     ///
     /// # Errors
-    /// Those of [`WinListener::bind`], and:
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): a number is out of its bounds, the backlog is
-    ///   larger than the number of instances, or the access isn't sound (the message quotes a bad
+    /// Those of [`WinListener::bind`], and
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): a number is out of range, the backlog is
+    ///   larger than the number of instances, or the access is invalid (the message quotes a bad
     ///   SDDL string);
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the access doesn't let this very
-    ///   process make another instance; or this thread acts as a client that only lets itself be
-    ///   identified.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the access doesn't let this process
+    ///   itself create another instance, or this thread impersonates a client that only allows
+    ///   itself to be identified.
     ///
     /// # Examples
     /// ```
@@ -455,7 +466,7 @@ impl ListenOptions {
         self.bind_addr(&WinPipeSocketAddr::from_pathname(path)?)
     }
 
-    /// Makes the pipe of that address, as [`bind`](Self::bind) does.
+    /// Creates a listener on the pipe at the given address, as [`bind`](Self::bind) does.
     ///
     /// # Errors
     /// Those of [`bind`](Self::bind), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
@@ -476,8 +487,8 @@ impl ListenOptions {
 }
 
 impl Making {
-    /// Makes an instance, which listens from now on. The first is made by whom this thread acts as,
-    /// and the others by the process, if need be.
+    /// Creates an instance, which listens from now on. The first is created as the user that this
+    /// thread acts as; the others, if necessary, as the process.
     fn instance(&self, first: bool, rejects_remote: bool) -> Result<Idle, Code> {
         let make = || {
             pipe::create_named_pipe(Instance {
@@ -505,7 +516,7 @@ impl Making {
 
 /// Waits until the instance has a client.
 fn wait_for_client(instance: &Pipe, call: &mut Call<'_>) -> Result<(), Stop> {
-    // `ConnectNamedPipe` would make Windows forget who the client is.
+    // `ConnectNamedPipe` would make Windows forget the identity of the client.
     if instance
         .local_information()
         .map_err(Stop::Failed)?
@@ -517,7 +528,7 @@ fn wait_for_client(instance: &Pipe, call: &mut Call<'_>) -> Result<(), Stop> {
     call.run(|attend| instance.connect_named_pipe(attend))
 }
 
-/// Locks, even where a panic has left the lock poisoned: nothing under these locks is ever half done.
+/// Locks, even if a panic has poisoned the lock: nothing under these locks is ever left half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -546,9 +557,10 @@ impl<'a> IntoIterator for &'a WinListener {
     }
 }
 
-/// An iterator that accepts the clients of a [`WinListener`]; it never ends.
+/// An iterator that accepts the clients of a [`WinListener`] and never ends.
 ///
-/// It's what [`WinListener::incoming`] returns. After [`WinListener::shutdown`] it gives errors only.
+/// This is returned by [`WinListener::incoming`]. After [`WinListener::shutdown`] it yields only
+/// errors.
 #[derive(Debug)]
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct WinIncoming<'a> {
@@ -629,7 +641,7 @@ mod tests {
         let error = listener.reject_remote(false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
         fault::call_off();
-        // As many clients find an instance as before.
+        // As many clients as before find an instance.
         let clients = [(); 3].map(|()| WinStream::connect(&path).unwrap());
         for _ in &clients {
             listener.accept().unwrap();
@@ -644,7 +656,7 @@ mod tests {
         let _listener = WinListener::options().backlog(1).bind(&path).unwrap();
         let _client = WinStream::connect(&path).unwrap();
         for wait_for_server in [false, true] {
-            // What Windows containers answer.
+            // The answer in Windows containers.
             fault::inject_times("WaitNamedPipeW", Code::FILE_NOT_FOUND, u32::MAX);
             let error = WinStream::options()
                 .timeout(Duration::from_millis(200))

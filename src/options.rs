@@ -1,5 +1,5 @@
-//! `ListenOptions` and `ConnectOptions`: plain data, turned into bits in one place, when the pipe is
-//! made or opened.
+//! `ListenOptions` and `ConnectOptions`: plain data, converted to flags in one place, when the pipe
+//! is created or opened.
 
 use std::io;
 use std::time::Duration;
@@ -8,15 +8,16 @@ use crate::access::{Access, Impersonation, Server};
 use crate::addr::WinPipeSocketAddr;
 use crate::input::invalid;
 
-/// How to make a pipe, step by step, where [`WinListener::bind`](crate::WinListener::bind) doesn't do.
+/// Options for creating a pipe. The defaults are those of
+/// [`WinListener::bind`](crate::WinListener::bind).
 ///
 /// # Examples
-/// A service that every user of this computer may talk to:
+/// A service that every user of this computer can connect to:
 /// ```
 /// use winpipe::{Access, ListenOptions};
 ///
 /// # let path = format!(r"\\.\pipe\winpipe-doc-options-{}", std::process::id());
-/// let listener = ListenOptions::new().access(Access::Authenticated).backlog(512).bind(path)?;
+/// let listener = ListenOptions::new().access(Access::AUTHENTICATED_USERS).backlog(512).bind(path)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -33,17 +34,19 @@ pub struct ListenOptions {
 impl ListenOptions {
     /// The bytes that the kernel queues in each direction before a write waits.
     const BUFFER: usize = 64 << 10;
-    /// The most there may be. A client can make the kernel hold as much.
+    /// The largest allowed buffer. A client can make the kernel hold that many bytes.
     const LARGEST_BUFFER: usize = 1 << 30;
-    /// What std asks of the system on Unix. A handle each, and next to no time to make.
+    /// The backlog that std requests on Unix. Each instance is one handle, and takes almost no time
+    /// to create.
     const BACKLOG: usize = 128;
-    /// As Unix systems bound it.
+    /// The limit that Unix systems have.
     const LARGEST_BACKLOG: usize = 4096;
-    /// One less than there can be, for the one that keeps the name.
+    /// One less than Windows allows, because one instance keeps the name.
     const MOST_INSTANCES: u32 = 254;
 
-    /// The options of [`WinListener::bind`](crate::WinListener::bind): the current user only, no remote clients, a backlog of
-    /// 128, any number of instances, 64 KiB of buffer each way, half-close.
+    /// Creates the options of [`WinListener::bind`](crate::WinListener::bind): the current user
+    /// only, no remote clients, a backlog of 128, any number of instances, buffers of 64 KiB in
+    /// each direction, half-close.
     ///
     /// # Examples
     /// ```
@@ -62,28 +65,28 @@ impl ListenOptions {
         }
     }
 
-    /// Says who may connect. The default is [`Access::CurrentUser`].
+    /// Sets which users can connect. The default is [`Access::CURRENT_USER`].
     ///
     /// # Examples
     /// ```
-    /// use winpipe::{Access, ListenOptions};
+    /// use winpipe::{Access, ListenOptions, Sid};
     ///
-    /// ListenOptions::new().access(Access::LogonSession);
+    /// ListenOptions::new().access(Access::CURRENT_USER.or(Sid::USERS).never_remote());
     /// ```
-    pub fn access(&mut self, access: Access) -> &mut ListenOptions {
-        self.access = access;
+    pub fn access(&mut self, access: impl Into<Access>) -> &mut ListenOptions {
+        self.access = access.into();
         self
     }
 
-    /// Says how many clients can connect, write and leave before they are accepted: 1 to 4096. The
-    /// default is 128, or [`max_instances`](Self::max_instances) if that is less.
+    /// Sets how many clients can connect, write and disconnect before they are accepted: 1 to 4096.
+    /// The default is 128, or [`max_instances`](Self::max_instances) if that is less.
     ///
-    /// Clients beyond that wait for one to be accepted, and are refused after a second (or as long as
-    /// [`ConnectOptions::timeout`] says). So the backlog should hold as many clients as come in one
-    /// burst.
+    /// Further clients wait until one is accepted, and are refused after one second (or the time
+    /// set by [`ConnectOptions::timeout`]). So the backlog should have room for all clients that
+    /// connect in one burst.
     ///
-    /// Each is an instance of the pipe that waits: one kernel handle. A client can write into it as
-    /// much as [`inbound_buffer`](Self::inbound_buffer) allows.
+    /// Each place in the backlog is an idle instance of the pipe: one kernel handle. A client can
+    /// write as many bytes into it as [`inbound_buffer`](Self::inbound_buffer) allows.
     ///
     /// # Examples
     /// ```
@@ -94,13 +97,13 @@ impl ListenOptions {
         self
     }
 
-    /// Limits how many accepted streams there are at once: 1 to 254. The default is as many as there
-    /// is memory for.
+    /// Limits how many accepted streams can be open at once: 1 to 254. By default only memory
+    /// limits them.
     ///
-    /// The pipe has one instance more, which always listens or holds the next client, so that the name
-    /// stays this listener's. When as many streams as this are open, further clients wait as at a full
-    /// backlog, and `accept` fails with [`ResourceBusy`](io::ErrorKind::ResourceBusy) if one has
-    /// connected, until a stream is dropped.
+    /// The pipe has one more instance, which always listens or holds the next client, so that the
+    /// listener keeps the name. While this many streams are open, further clients wait as they do
+    /// when the backlog is full. If one of them has connected, `accept` fails with
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) until a stream is dropped.
     ///
     /// # Examples
     /// ```
@@ -111,8 +114,9 @@ impl ListenOptions {
         self
     }
 
-    /// Says how many bytes from a client the kernel queues before the client's writes wait: 1 to
-    /// 2^30. The default is 65,536. It's also the size of the parts that clients write in.
+    /// Sets how many bytes from a client the kernel queues before the client's writes wait: 1 to
+    /// 2^30. The default is 65,536. This is also the size of the parts in which clients send longer
+    /// writes.
     ///
     /// # Examples
     /// ```
@@ -123,8 +127,8 @@ impl ListenOptions {
         self
     }
 
-    /// Says how many bytes to a client the kernel queues before the server's writes wait: 1 to 2^30.
-    /// The default is 65,536.
+    /// Sets how many bytes to a client the kernel queues before the server's writes wait: 1 to
+    /// 2^30. The default is 65,536.
     ///
     /// # Examples
     /// ```
@@ -135,7 +139,7 @@ impl ListenOptions {
         self
     }
 
-    /// Refuses clients on other computers (`true`, the default) or lets them try.
+    /// Rejects clients on other computers (`true`, the default), or lets them try to connect.
     ///
     /// # Examples
     /// ```
@@ -146,14 +150,15 @@ impl ListenOptions {
         self
     }
 
-    /// Makes a pipe that can carry `shutdown(Write)` (`true`, the default); or one of byte type, for
-    /// clients that insist on that, where it's [`Unsupported`](io::ErrorKind::Unsupported).
+    /// Creates a pipe that supports `shutdown(Write)` (`true`, the default), or a pipe of byte
+    /// type, for clients that insist on one. On a pipe of byte type, `shutdown(Write)` is
+    /// [`Unsupported`](io::ErrorKind::Unsupported).
     ///
-    /// Pipes of byte type are read by byte, and there a write that times out or would block isn't
-    /// always exact: if the peer reads the rest of an earlier write and the beginning of this one at
-    /// once, the bytes of this one have arrived although the write fails. The same goes for other
-    /// programs' clients that read a pipe of message type by byte. Where that matters, let writes
-    /// wait.
+    /// Pipes of byte type are read by byte. There, a write that times out or would block isn't
+    /// always exact: if the peer reads the rest of an earlier write and the beginning of this one
+    /// at once, the bytes of this one have arrived although the write fails. The same applies to
+    /// clients of other programs that read a pipe of message type by byte. If that matters, let
+    /// writes wait.
     ///
     /// # Examples
     /// ```
@@ -164,12 +169,12 @@ impl ListenOptions {
         self
     }
 
-    /// The numbers, if they make sense.
+    /// Returns the numbers, if they are valid.
     pub(crate) fn sizes(&self) -> io::Result<Sizes> {
         let buffer = |bytes: usize, name: &str| match bytes {
             1..=Self::LARGEST_BUFFER => Ok(bytes as u32),
             _ => Err(invalid(format!(
-                "{name} is {bytes} bytes, and can be 1 to {}",
+                "{name} is {bytes} bytes, but must be 1 to {}",
                 Self::LARGEST_BUFFER
             ))),
         };
@@ -179,7 +184,7 @@ impl ListenOptions {
             Some(limit) => {
                 let most = Self::MOST_INSTANCES;
                 return Err(invalid(format!(
-                    "max_instances is {limit}, and can be 1 to {most}, or not set for no limit"
+                    "max_instances is {limit}, but must be 1 to {most}; leave it unset for no limit"
                 )));
             }
         };
@@ -189,14 +194,14 @@ impl ListenOptions {
             Some(backlog) => {
                 let most = Self::LARGEST_BACKLOG;
                 return Err(invalid(format!(
-                    "the backlog is {backlog}, and can be 1 to {most}"
+                    "the backlog is {backlog}, but must be 1 to {most}"
                 )));
             }
         };
         if backlog > limit as usize {
             return Err(invalid(format!(
-                "a backlog of {backlog} doesn't go with max_instances of {limit}: \
-                 the backlog's clients need an instance each"
+                "a backlog of {backlog} is too large for max_instances of {limit}: \
+                 each client in the backlog needs an instance"
             )));
         }
         Ok(Sizes {
@@ -214,20 +219,21 @@ impl Default for ListenOptions {
     }
 }
 
-/// The numbers of a listener, checked.
+/// The validated numbers of a listener.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sizes {
     pub(crate) backlog: usize,
-    /// Of all instances together.
+    /// The limit for all instances together.
     pub(crate) limit: u32,
     pub(crate) inbound: u32,
     pub(crate) outbound: u32,
 }
 
-/// How to connect to a pipe, step by step, where [`WinStream::connect`](crate::WinStream::connect) doesn't do.
+/// Options for connecting to a pipe. The defaults are those of
+/// [`WinStream::connect`](crate::WinStream::connect).
 ///
 /// # Examples
-/// A client that talks to a service of the system, and not to a program that has taken its name:
+/// A client that connects to a service of the system, and not to a program that has taken its name:
 /// ```no_run
 /// use winpipe::{ConnectOptions, Server};
 ///
@@ -245,8 +251,9 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// The options of [`WinStream::connect`](crate::WinStream::connect): a second for a busy server, none for one that isn't
-    /// there, [`Impersonation::Identification`], any server.
+    /// Creates the options of [`WinStream::connect`](crate::WinStream::connect): wait one second
+    /// for a busy server, don't wait for a missing one, [`Impersonation::Identification`], any
+    /// server.
     ///
     /// # Examples
     /// ```
@@ -262,8 +269,8 @@ impl ConnectOptions {
         }
     }
 
-    /// Says how long to wait for a server that is busy; and for one that isn't there, with
-    /// [`wait_for_server`](Self::wait_for_server). At least one attempt is made.
+    /// Sets how long to wait for a busy server and, with
+    /// [`wait_for_server`](Self::wait_for_server), for a missing one. At least one attempt is made.
     ///
     /// # Examples
     /// ```
@@ -276,7 +283,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Waits for a pipe that isn't there (`true`), or fails at once (`false`, the default).
+    /// Waits for a pipe that doesn't exist (`true`), or fails at once (`false`, the default).
     ///
     /// # Examples
     /// ```
@@ -287,11 +294,12 @@ impl ConnectOptions {
         self
     }
 
-    /// Says what the server may do with this client's identity. The default is
+    /// Sets what the server may do with this client's identity. The default is
     /// [`Impersonation::Identification`].
     ///
-    /// Whoever has made the pipe may do it. So a client that lets the server act in its name says whom
-    /// it expects, with [`expect_server`](Self::expect_server).
+    /// This permission goes to any process that has created the pipe. So a client that lets the
+    /// server act in its name should also set which server it expects, with
+    /// [`expect_server`](Self::expect_server).
     ///
     /// # Examples
     /// ```
@@ -304,19 +312,21 @@ impl ConnectOptions {
         self
     }
 
-    /// Makes sure, before a byte is sent, that the pipe was made by whom this client expects.
+    /// Checks, before any byte is sent, that the pipe was created by the expected server.
     ///
-    /// Otherwise a program that has made a pipe of that name first gets what is meant for the server.
-    /// The pipe's own record of its owner is looked at, and not a guess by the process's number.
+    /// Otherwise a program that was first to create a pipe of that name receives what is meant for
+    /// the server. This checks the pipe's own record of its owner, and doesn't guess by process id.
     ///
     /// A server that may act as the client, by [`impersonation`](Self::impersonation), can't do so
-    /// before that. So what it gets is the identity of the thread that writes, with each write, and not
-    /// of the one that connects; nothing before the first write. (Windows calls this dynamic tracking.)
+    /// before this check. To ensure that, the server gets the identity of the thread that writes,
+    /// with each write, and not of the thread that connects. Before the first write it gets none.
+    /// (Windows calls this dynamic tracking.)
     ///
-    /// On another computer's pipe (`\\HOST\pipe\NAME`) it's that computer which says who the owner is.
-    /// So an expectation is worth there what the computer's administrators, and the network in between,
-    /// are worth. [`Server::System`] is then that computer's system. There is no such tracking over the
-    /// network, so such a path goes only with [`Impersonation::Identification`] or less.
+    /// For a pipe on another computer (`\\HOST\pipe\NAME`), it is that computer that reports the
+    /// owner. So the check is only as trustworthy as that computer's administrators and the network
+    /// in between. [`Server::System`] then means that computer's system. Dynamic tracking doesn't
+    /// work over the network, so such a path can only be combined with
+    /// [`Impersonation::Identification`] or less.
     ///
     /// This corresponds to calling `GetKernelObjectSecurity`, and to `SECURITY_CONTEXT_TRACKING`.
     ///
@@ -331,15 +341,15 @@ impl ConnectOptions {
         self
     }
 
-    /// Whether the server may act only as who has written something, so that it can't before it's known
-    /// to be the one expected.
+    /// Whether the server can act only as the thread that has written something, so that it can't
+    /// act before it's known to be the expected one.
     pub(crate) fn tracks(&self, addr: &WinPipeSocketAddr) -> io::Result<bool> {
         let tracks = self.expected.is_some() && self.impersonation.lets_act();
         if tracks && addr.has_host() {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "a server on another computer could act as this client before it's known to be the \
-                 one expected: leave out expect_server, or impersonation",
+                 expected one: leave out expect_server or impersonation",
             ));
         }
         Ok(tracks)
@@ -363,7 +373,7 @@ mod tests {
     #[test]
     fn the_defaults_are_what_the_docs_say() {
         let options = ListenOptions::new();
-        assert_eq!(options.access, Access::CurrentUser);
+        assert_eq!(options.access, Access::CURRENT_USER);
         assert!(options.reject_remote && options.half_close);
         let expected = Sizes {
             backlog: 128,

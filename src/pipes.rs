@@ -1,18 +1,19 @@
-//! The pipes of this machine.
+//! The list of pipes on this computer.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 
-/// Lists the pipes of this machine, by name: what follows `\\.\pipe\`.
+/// Lists the pipes on this computer, by name: the part after `\\.\pipe\`.
 ///
-/// It's all there is, whoever made it. A pipe may be gone by the time it's connected to.
+/// The list has all pipes, whichever process created them. A pipe may be gone by the time you
+/// connect to it.
 ///
 /// This corresponds to listing the directory `\\.\pipe\`, with `FindFirstFileW`.
 ///
 /// # Errors
-/// [`Unsupported`](io::ErrorKind::Unsupported) where the system can't tell, as Wine can't; its error
-/// is the source.
+/// [`Unsupported`](io::ErrorKind::Unsupported) if the system can't list pipes. Wine can't. The
+/// system's error is the source.
 ///
 /// # Examples
 /// ```
@@ -34,7 +35,7 @@ pub fn pipes() -> io::Result<Pipes> {
     }
 }
 
-/// An iterator over the pipes of this machine: what [`pipes`] returns.
+/// An iterator over the pipes on this computer, returned by [`pipes`].
 #[derive(Debug)]
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Pipes {

@@ -3,46 +3,42 @@
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::ops::Range;
-use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::path::Path;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
-use crate::access::{Impersonation, Server};
-use crate::account;
 use crate::addr::WinPipeSocketAddr;
 use crate::options::ConnectOptions;
-use crate::protocol::dialing::{Answer, Dialing, Step};
 use crate::protocol::end::{Then, WritingHalf};
 use crate::protocol::exchange::Handoff;
 use crate::protocol::facts::{Facts, Found};
-use crate::protocol::sending::Sending;
 use crate::protocol::vectored;
 use crate::sys::error::{self, Code, Doing};
-use crate::sys::operation::{Attend, Transferred};
-use crate::sys::pipe::{self, Instance, LocalInformation, Pipe, Quality};
+use crate::sys::operation::Transferred;
+use crate::sys::pipe::{self, Instance, LocalInformation, Pipe};
+use crate::sys::process::Handle;
 use crate::sys::record;
-use crate::sys::text::wide;
-use crate::wait::{Call, Control, Stop, milliseconds};
+use crate::wait::{Call, Control};
+
+mod transfer;
 
 /// The bytes that the kernel queues in each direction of a pair before a write waits.
 const QUOTA: u32 = 64 << 10;
 
 /// One end of a connection over a named pipe: `UnixStream` for Windows.
 ///
-/// Its methods are those of `std::os::unix::net::UnixStream`, and do what they do there. Bytes that
-/// were written are read by the peer even after this end is dropped; dropping is closing the handle
-/// and takes no time.
+/// It has the methods of `std::os::unix::net::UnixStream`, and they behave as they do there.
+/// Dropping a stream closes its handle and never blocks. The peer can still read everything that
+/// was written.
 ///
-/// A stream may be read and written by several threads at once, through `&WinStream` or through
-/// clones. Timeouts, the nonblocking flag and [`shutdown`](Self::shutdown) are shared by all clones.
+/// Several threads can read and write a stream at once, through `&WinStream` or through clones.
+/// Timeouts, the nonblocking flag and [`shutdown`](Self::shutdown) apply to all clones.
 ///
 /// # On Unix
-/// - A read returns the bytes of one write at most, even where more are there.
-/// - Timed-out calls end with [`TimedOut`](io::ErrorKind::TimedOut), not `WouldBlock`.
-/// - Where a pipe is not of this crate's making and keeps no message boundaries,
-///   [`shutdown(Write)`](Self::shutdown) is not possible.
+/// - Here a read returns the bytes of at most one write, even if more are available.
+/// - Here a call that times out fails with [`TimedOut`](io::ErrorKind::TimedOut), not `WouldBlock`.
+/// - [`shutdown(Write)`](Self::shutdown) isn't supported on pipes of other programs that keep no
+///   message boundaries.
 ///
 /// # Examples
 /// ```
@@ -73,41 +69,42 @@ pub struct WinStream {
 /// What all clones of a stream have in common.
 struct Shared {
     reading: Control,
-    /// Shared by reads while they are issued; a peek that is about to wait is alone.
+    /// Held shared by reads while they issue their operation, and exclusively by a peek that is
+    /// about to wait.
     issuing: RwLock<()>,
     writing: Control,
     writing_half: WritingHalf,
     facts: OnceLock<Facts>,
     local: WinPipeSocketAddr,
     peer: WinPipeSocketAddr,
-    handoff: Handoff<OwnedHandle>,
+    handoff: Handoff<Handle>,
 }
 
 impl WinStream {
-    /// Connects to the pipe of that path.
+    /// Connects to the pipe at the given path.
     ///
-    /// Where the server is there but has more clients than it accepts, this waits up to one second,
-    /// without polling; in Windows containers, which can't wait for a pipe, by an attempt every 16 ms.
-    /// The server learns who the client is, but may not act in its name
-    /// (`SECURITY_IDENTIFICATION`).
+    /// If the pipe exists but its backlog is full, this waits for up to one second. It doesn't
+    /// poll, except in Windows containers, where it tries every 16 ms because Windows can't wait
+    /// for a pipe there. The server can find out which user the client is, but can't act as that
+    /// user (`SECURITY_IDENTIFICATION`).
     ///
-    /// The server is whoever has made the pipe, and any user of the computer can make one of any name.
-    /// [`ConnectOptions::expect_server`] makes sure who it is, and
-    /// [`ipc::connect`](crate::ipc::connect) that it's this user.
+    /// Any user of the computer can create a pipe of any name that is free. To check which user
+    /// created the pipe, use [`ConnectOptions::expect_server`], or
+    /// [`ipc::connect`](crate::ipc::connect) for a pipe of the current user.
     ///
-    /// This corresponds to calling `CreateFileW`, and `WaitNamedPipeW` where the pipe is busy.
+    /// This corresponds to calling `CreateFileW`, and `WaitNamedPipeW` if the pipe is busy.
     ///
     /// # Errors
     /// - [`NotFound`](io::ErrorKind::NotFound), at once: there is no such pipe.
-    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the server took no client for one
-    ///   second, or went away meanwhile.
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the server doesn't let this user
-    ///   connect, or the pipe goes one way only.
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the path isn't a pipe's; see
+    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the backlog was full for one
+    ///   second, or the server was dropped in the meantime.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe's access rights don't let
+    ///   this user connect, or the pipe is for one direction only.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the path isn't that of a pipe; see
     ///   [`WinPipeSocketAddr::from_pathname`].
     ///
     /// # On Unix
-    /// `connect` waits for a busy server as long as it takes.
+    /// `connect` waits until the backlog has room, however long that takes.
     ///
     /// # Examples
     /// ```
@@ -120,11 +117,11 @@ impl WinStream {
         WinStream::connect_addr(&WinPipeSocketAddr::from_pathname(path)?)
     }
 
-    /// Connects to the pipe of that address, as [`connect`](Self::connect) does.
+    /// Connects to the pipe at the given address, as [`connect`](Self::connect) does.
     ///
     /// # Errors
-    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
-    /// unnamed address.
+    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for
+    /// an unnamed address.
     ///
     /// # Examples
     /// ```
@@ -139,14 +136,15 @@ impl WinStream {
         ConnectOptions::new().connect_addr(socket_addr)
     }
 
-    /// Connects to the pipe of that path, and waits for it: to appear, and to take a client.
+    /// Connects to the pipe at the given path, and waits for it to appear and to have room.
     ///
-    /// At least one attempt is made, however short the timeout. While the pipe is missing it's looked
-    /// for every few milliseconds; while it's busy this waits as [`connect`](Self::connect) does.
+    /// At least one attempt is made, however short the timeout is. While there is no such pipe,
+    /// this tries again every few milliseconds. While its backlog is full, this waits as
+    /// [`connect`](Self::connect) does.
     ///
     /// # Errors
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) when the time is up; otherwise those
-    /// of [`connect`](Self::connect), at once.
+    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the timeout has passed.
+    /// - The other errors of [`connect`](Self::connect), at once.
     ///
     /// # Examples
     /// ```
@@ -164,7 +162,7 @@ impl WinStream {
         WinStream::connect_addr_with_timeout(&WinPipeSocketAddr::from_pathname(path)?, timeout)
     }
 
-    /// Connects to the pipe of that address, as
+    /// Connects to the pipe at the given address, as
     /// [`connect_with_timeout`](Self::connect_with_timeout) does.
     ///
     /// # Errors
@@ -192,7 +190,7 @@ impl WinStream {
             .connect_addr(socket_addr)
     }
 
-    /// Returns the options to connect by, where the defaults don't do.
+    /// Returns options for connecting, to change the defaults.
     ///
     /// # Examples
     /// ```no_run
@@ -207,15 +205,15 @@ impl WinStream {
         ConnectOptions::new()
     }
 
-    /// Makes two streams that are connected to each other.
+    /// Creates two streams that are connected to each other.
     ///
-    /// The pipe has no name at all, so nobody can find it, join it or take its name.
+    /// The pipe has no name, so no other process can open it.
     ///
     /// This corresponds to calling `NtCreateNamedPipeFile` relative to the pipe device, then
     /// `NtOpenFile` relative to the server's end.
     ///
     /// # Errors
-    /// Those of the system, such as when it has no memory left.
+    /// Errors of the system, such as when it's out of memory.
     ///
     /// # Examples
     /// ```
@@ -233,7 +231,7 @@ impl WinStream {
         let _records = record::hold();
         let device = pipe::open_device()?;
         let server = pipe::create_named_pipe(Instance {
-            root: Some(device.as_handle()),
+            root: Some(&device),
             name: &[],
             descriptor: None,
             first: true,
@@ -257,15 +255,15 @@ impl WinStream {
         Ok((stream(server, true), stream(client, false)))
     }
 
-    /// Makes a second stream over the same end of the connection.
+    /// Creates another stream over the same end of the connection.
     ///
-    /// Both share everything: what one reads the other doesn't, and timeouts, the nonblocking flag
-    /// and shutdown hold for both. The peer sees the end when the last clone is dropped.
+    /// Both read from and write to the same connection. Timeouts, the nonblocking flag and shutdown
+    /// apply to both. The peer sees the end when the last clone is dropped.
     ///
     /// This corresponds to calling `DuplicateHandle`; the new handle isn't inheritable.
     ///
     /// # Errors
-    /// Those of the system, such as when it has no handles left.
+    /// Errors of the system, such as when the process has too many handles.
     ///
     /// # Examples
     /// ```
@@ -285,7 +283,7 @@ impl WinStream {
     /// Returns the address of this end: the listener's for an accepted stream, otherwise unnamed.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -300,7 +298,7 @@ impl WinStream {
     /// Returns the address of the other end: what a client connected to, otherwise unnamed.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -312,17 +310,17 @@ impl WinStream {
         Ok(self.shared.peer.clone())
     }
 
-    /// Limits how long a read or a peek waits; `None` is for ever, which it is to begin with.
+    /// Sets how long a read or a peek waits. `None`, the default, is without limit.
     ///
-    /// A call that waits already, on this stream or on a clone, is limited from now. The timeout is
-    /// kept as it is, and rounded up to whole milliseconds for waiting. A read that times out has
-    /// taken nothing.
+    /// The timeout also applies to calls that are already waiting, on this stream or a clone,
+    /// counted from now. It's stored as given, and rounded up to whole milliseconds when waiting. A
+    /// read that times out has taken no bytes.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a timeout of zero.
     ///
     /// # On Unix
-    /// A call that waits already doesn't see the change.
+    /// The change doesn't affect calls that are already waiting.
     ///
     /// # Examples
     /// ```
@@ -338,19 +336,20 @@ impl WinStream {
         set_timeout(&self.shared.reading, timeout)
     }
 
-    /// Limits how long a write waits; `None` is for ever, which it is to begin with.
+    /// Sets how long a write waits. `None`, the default, is without limit.
     ///
-    /// A call that waits already, on this stream or on a clone, is limited from now. Nothing is lost
-    /// or sent twice when a write times out: `Ok(n)` means that the first `n` bytes will reach the
-    /// peer and no more, an error that none will. That holds for peers that read by message, as this
-    /// crate's do. A peer that reads by byte can take the beginning of a write that then times out;
-    /// see [`half_close`](crate::ListenOptions::half_close).
+    /// The timeout also applies to calls that are already waiting, on this stream or a clone,
+    /// counted from now. When a write times out, no byte is lost or sent twice: after `Ok(n)` the
+    /// peer gets exactly the first `n` bytes, and after an error none. That holds for peers that
+    /// read by message, as this crate's streams do. A peer that reads by byte may have read the
+    /// beginning of a write that then times out; see
+    /// [`half_close`](crate::ListenOptions::half_close).
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a timeout of zero.
     ///
     /// # On Unix
-    /// A call that waits already doesn't see the change.
+    /// The change doesn't affect calls that are already waiting.
     ///
     /// # Examples
     /// ```
@@ -365,10 +364,10 @@ impl WinStream {
         set_timeout(&self.shared.writing, timeout)
     }
 
-    /// Returns the limit of reads, exactly as it was set.
+    /// Returns the read timeout, exactly as it was set.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -380,10 +379,10 @@ impl WinStream {
         Ok(self.shared.reading.timeout())
     }
 
-    /// Returns the limit of writes, exactly as it was set.
+    /// Returns the write timeout, exactly as it was set.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -395,17 +394,18 @@ impl WinStream {
         Ok(self.shared.writing.timeout())
     }
 
-    /// Makes calls that would have to wait fail with [`WouldBlock`](io::ErrorKind::WouldBlock).
+    /// Makes calls that would have to wait fail with [`WouldBlock`](io::ErrorKind::WouldBlock)
+    /// instead.
     ///
-    /// A call that waits already, on this stream or on a clone, fails so now. A write that finds no
-    /// room for all its bytes tries half of them, and so on down to 4 KiB, and says how many it sent.
-    /// Reads and writes change together.
+    /// That includes calls that are already waiting, on this stream or a clone. A write for which
+    /// there isn't enough room tries half of the bytes, and so on down to 4 KiB, and returns how
+    /// many it sent. The flag changes for reads and writes at the same moment.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # On Unix
-    /// A call that waits already doesn't see the change.
+    /// The change doesn't affect calls that are already waiting.
     ///
     /// # Examples
     /// ```
@@ -422,10 +422,10 @@ impl WinStream {
         Ok(())
     }
 
-    /// Returns the error that is stored in the stream: never any, as pipes store none.
+    /// Returns `None`: pipes don't store errors.
     ///
     /// # Errors
-    /// None; the result is there for std's signature.
+    /// None. The result is there because std's method returns one.
     ///
     /// # Examples
     /// ```
@@ -439,27 +439,28 @@ impl WinStream {
 
     /// Shuts down the reading half, the writing half, or both, of this end and all its clones.
     ///
-    /// All calls on that half, those that wait in other threads too, end at once: reads with
-    /// `Ok(0)`, writes with [`BrokenPipe`](io::ErrorKind::BrokenPipe) (or with the number of bytes
-    /// they had already passed on).
+    /// All calls on that half end at once, including those that wait in other threads. Reads return
+    /// `Ok(0)`. Writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe), or return the number of
+    /// bytes that they have already sent.
     ///
-    /// After `Write` the peer reads what was written, and then the end; it can still answer. The
-    /// mark of the end is an empty message, which takes no room and never waits.
+    /// After `Write` the peer can read everything that was written and then reads the end. It can
+    /// still answer. An empty message marks the end. It takes no room in the pipe, so sending it
+    /// never waits.
     ///
     /// # Errors
-    /// - [`Unsupported`](io::ErrorKind::Unsupported), for `Write` and `Both`, on a pipe that keeps no
-    ///   message boundaries (`PIPE_TYPE_BYTE`), as other programs make them: it can't carry the mark.
-    ///   `Write` has done nothing then; `Both` has ended the calls on this end, but the peer sees the
-    ///   end only when the stream and its clones are dropped.
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), for `Write` and `Both`: the stream was
-    ///   made from a handle that can't write.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported), for `Write` and `Both`: the pipe keeps no
+    ///   message boundaries (`PIPE_TYPE_BYTE`), so it can't carry the mark. Pipes of other programs
+    ///   may be of that type. `Write` has done nothing then. `Both` has ended the calls on this
+    ///   end, but the peer sees the end only when the stream and its clones are dropped.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied), for `Write` and `Both`: the stream
+    ///   was created from a handle without the right to write.
     ///
-    /// While the mark couldn't be sent, each further call tries again.
+    /// If the mark couldn't be sent, calling this again tries again.
     ///
     /// # On Unix
-    /// After `Read` the peer's writes fail there; here they fill the pipe's 64 KiB and then wait, as a
-    /// write does that waits already, until this end is dropped. On Linux, bytes that had arrived
-    /// before `Read` can still be read; here, as on BSD, they can't.
+    /// After `Read` the peer's writes fail. Here they fill the pipe's buffer (64 KiB) and then
+    /// wait, and writes that are already waiting go on waiting, until this end is dropped. On
+    /// Linux, bytes that had arrived before `Read` can still be read; here, as on BSD, they can't.
     ///
     /// # Examples
     /// ```
@@ -491,7 +492,8 @@ impl WinStream {
             return Ok(());
         }
         self.shared.writing.end();
-        // Where writes are under way, the last of them sends the end: no byte may come after it.
+        // If writes are in progress, the last of them marks the end: no byte may come after the
+        // mark.
         match self.shared.writing_half.close() {
             _ if !facts.has_messages => Err(cannot_half_close()),
             Then::Mark => self.mark_end(),
@@ -501,13 +503,14 @@ impl WinStream {
 
     /// Waits until the peer has read everything that was written.
     ///
-    /// Nothing but the peer ends this wait, neither timeouts nor shutdown: Windows has no way to take
-    /// the call back. It's not needed before dropping a stream, which loses nothing.
+    /// Only the peer can end this wait. Timeouts and `shutdown` don't, as Windows has no way to
+    /// cancel the call. There is no need to call this before dropping a stream: that loses nothing.
     ///
     /// This corresponds to calling `FlushFileBuffers`.
     ///
     /// # Errors
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, so nobody can tell what it read.
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, so it's unknown what it has
+    /// read.
     ///
     /// # On Unix
     /// There is no such call.
@@ -539,9 +542,9 @@ impl WinStream {
 
     /// Copies the bytes that the next read would return, and leaves them there.
     ///
-    /// Waits for bytes as a read does, under the same timeout and the same nonblocking flag.
-    /// `Ok(0)` is the end, or an empty buffer. With several readers the bytes may be another's by
-    /// the time of the next read.
+    /// Waits for bytes as a read does, subject to the read timeout and the nonblocking flag.
+    /// Returns `Ok(0)` at the end, or if `buf` is empty. If other threads read too, one of them may
+    /// get the bytes.
     ///
     /// This corresponds to calling `PeekNamedPipe`, and an empty `ReadFile` to wait.
     ///
@@ -571,7 +574,7 @@ impl WinStream {
             if let Some(count) = self.peek_now(buf)? {
                 return Ok(count);
             }
-            // Nothing is there, or the mark of the end is: an empty message doesn't show. A read of
+            // There is nothing, or only the mark of the end, which a peek doesn't show. A read of
             // no bytes waits for data and leaves it, but takes the mark.
             let mut alone = Some(
                 self.shared
@@ -592,7 +595,7 @@ impl WinStream {
                 Err(stop) => return self.stopped_reading(stop),
             };
             if alone.is_some() {
-                // If it was data it shows now, for no other read has been issued since.
+                // Data would show now, as no other read has been issued since.
                 if let Some(count) = self.peek_now(buf)? {
                     return Ok(count);
                 }
@@ -606,57 +609,7 @@ impl WinStream {
 }
 
 impl WinStream {
-    /// Connects as the options say.
-    fn with(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<WinStream> {
-        let records = record::hold();
-        let path = wide(&addr.win32_path()?);
-        let quality = match options.impersonation {
-            Impersonation::Anonymous => Quality::Anonymous,
-            Impersonation::Identification => Quality::Identification,
-            Impersonation::Impersonation => Quality::Impersonation,
-            Impersonation::Delegation => Quality::Delegation,
-        };
-        let tracking = options.tracks(addr)?;
-        let deadline = Instant::now().checked_add(options.timeout);
-        let left = || match deadline {
-            None => Duration::MAX,
-            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-        };
-        let mut dialing = Dialing::new(options.wait_for_server);
-        loop {
-            let code = match pipe::create_file(&path, quality, tracking) {
-                Ok(pipe) => return client(pipe, addr, options.expected),
-                Err(code) => code,
-            };
-            let mut answer = match code {
-                Code::PIPE_BUSY => Answer::Busy,
-                Code::FILE_NOT_FOUND => Answer::Missing,
-                _ => Answer::Failed,
-            };
-            records.write();
-            loop {
-                answer = match dialing.next(answer, left()) {
-                    Step::Open => break,
-                    // 0 and 1 would mean something else than so many milliseconds.
-                    Step::Wait(longest) => {
-                        match pipe::wait_named_pipe(&path, milliseconds(longest).max(2)) {
-                            Ok(()) => Answer::Listening,
-                            Err(Code::SEM_TIMEOUT) => Answer::TimedOut,
-                            Err(_) => Answer::CannotWait,
-                        }
-                    }
-                    Step::Pause(pause) => {
-                        std::thread::sleep(pause);
-                        Answer::Paused
-                    }
-                    Step::Refuse => return Err(code.refused()),
-                    Step::Fail => return Err(code.explain(Doing::Connecting)),
-                };
-            }
-        }
-    }
-
-    /// Makes a stream of a pipe's end that is connected and, where it has messages, reads by message.
+    /// Creates a stream from a connected end of a pipe. One that has messages must read by message.
     pub(crate) fn new(
         pipe: Pipe,
         local: WinPipeSocketAddr,
@@ -669,7 +622,7 @@ impl WinStream {
         stream
     }
 
-    /// Makes a stream of a handle that nothing is known of yet.
+    /// Creates a stream from a handle whose facts aren't known yet.
     pub(crate) fn adopt(
         pipe: Pipe,
         local: WinPipeSocketAddr,
@@ -691,7 +644,7 @@ impl WinStream {
         }
     }
 
-    /// What is known of the pipe; asked for at the first use where the handle came from outside.
+    /// Returns the facts of the pipe. If the handle came from outside, the first use queries them.
     fn facts(&self) -> io::Result<Facts> {
         if let Some(&facts) = self.shared.facts.get() {
             return Ok(facts);
@@ -706,12 +659,12 @@ impl WinStream {
             Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
             Err(code) => return Err(code.explain_handle()),
         };
-        // Its former owner may have let it read by byte, or not wait.
+        // Its former owner may have set it to read by byte, or not to wait.
         match self.pipe.set_named_pipe_handle_state(facts.has_messages) {
             Ok(()) => {}
             Err(code) if code.is_peer_gone() => {}
-            // The handle doesn't allow the change, so it's used as it is. But without waiting, an
-            // empty pipe would look like the end.
+            // The handle doesn't allow the change, so the end is used as it is. But if its calls
+            // don't wait, an empty pipe looks like the end.
             Err(_) => {
                 let state = self.pipe.handle_state().map_err(Code::explain_handle)?;
                 if !state.waits {
@@ -723,188 +676,14 @@ impl WinStream {
         Ok(*self.shared.facts.get_or_init(|| facts))
     }
 
-    /// Whether this is the end of the process that made the pipe.
+    /// Whether this is the end of the process that created the pipe.
     pub(crate) fn is_server(&self) -> io::Result<bool> {
         Ok(self.facts()?.is_server)
     }
 
-    /// How far the stream is in handing over handles.
-    pub(crate) fn handoff(&self) -> &Handoff<OwnedHandle> {
+    /// The stream's progress in handing over handles.
+    pub(crate) fn handoff(&self) -> &Handoff<Handle> {
         &self.shared.handoff
-    }
-
-    /// Begins a call that reads several times under one timeout.
-    pub(crate) fn reading(&self) -> Call<'_> {
-        Call::new(&self.shared.reading)
-    }
-
-    /// Reads as part of `call`.
-    pub(crate) fn read_under(&self, buf: &mut [u8], call: &mut Call<'_>) -> io::Result<usize> {
-        self.read_part(call, |attend| self.pipe.read_file(buf, attend))
-    }
-
-    /// Queues a message if that is possible without waiting, whatever the settings. Returns whether it
-    /// was.
-    pub(crate) fn write_at_once(&self, message: &[u8]) -> bool {
-        let Some(_turn) = Turn::take(self) else {
-            return false;
-        };
-        let at_once = Control::new();
-        Control::set_nonblocking([&at_once], true);
-        let written = Call::new(&at_once).run(|attend| self.pipe.write_file(message, attend));
-        written.is_ok_and(|written| written.count == message.len())
-    }
-
-    fn read_with(
-        &self,
-        read: impl FnOnce(Attend<'_>) -> Result<Transferred, Code>,
-    ) -> io::Result<usize> {
-        self.shared.handoff.check_read()?;
-        let _records = record::hold();
-        self.read_part(&mut self.reading(), read)
-    }
-
-    fn read_part(
-        &self,
-        call: &mut Call<'_>,
-        read: impl FnOnce(Attend<'_>) -> Result<Transferred, Code>,
-    ) -> io::Result<usize> {
-        self.facts()?;
-        if self.shared.reading.is_ended() {
-            return Ok(0);
-        }
-        let mut issuing = Some(self.issuing());
-        let read = call.run(|attend| {
-            read(&mut |operation| {
-                issuing = None;
-                attend(operation);
-            })
-        });
-        match read {
-            // The peer's mark of the end.
-            Ok(Transferred { count: 0, .. }) => Ok(self.end_of_data()),
-            Ok(read) => Ok(read.count),
-            Err(stop) => self.stopped_reading(stop),
-        }
-    }
-
-    fn stopped_reading(&self, stop: Stop) -> io::Result<usize> {
-        match stop {
-            Stop::Ended => Ok(0),
-            Stop::Failed(code) if code.is_peer_gone() => Ok(self.end_of_data()),
-            stop => Err(stopped(stop)),
-        }
-    }
-
-    /// Copies the bytes that show; `None` if none do.
-    fn peek_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
-        match self.pipe.peek_named_pipe(buf) {
-            Ok(0) => Ok(None),
-            Ok(count) => Ok(Some(count)),
-            Err(code) if code.is_peer_gone() => Ok(Some(self.end_of_data())),
-            // Not connected, one way or another: a read says which.
-            Err(Code::BAD_PIPE) => Ok(None),
-            Err(code) => Err(code.explain(Doing::Using)),
-        }
-    }
-
-    /// Keeps a waiting peek from mistaking what a read takes for the end, until the read is issued.
-    fn issuing(&self) -> RwLockReadGuard<'_, ()> {
-        self.shared
-            .issuing
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Remembers that there's nothing more to read, and tells the others who wait for something: the
-    /// mark of the end is one message, and reached only one of them.
-    fn end_of_data(&self) -> usize {
-        self.shared.reading.end();
-        0
-    }
-
-    /// Writes `total` bytes with `write`, which is given the range of those that may go next.
-    fn write_with(
-        &self,
-        total: usize,
-        mut write: impl FnMut(Range<usize>, Attend<'_>) -> Result<Transferred, Code>,
-    ) -> io::Result<usize> {
-        let _records = record::hold();
-        let facts = self.facts()?;
-        let Some(_turn) = Turn::take(self) else {
-            return Err(stopped(Stop::Ended));
-        };
-        let mut call = Call::new(&self.shared.writing);
-        let mut sending = Sending::new(total, facts.chunk);
-        let mut obstacle = Stop::WouldBlock;
-        while let Some(range) = sending.next() {
-            let written = match self.shared.writing.is_ended() {
-                true => Err(Stop::Ended),
-                false => call.run(|attend| write(range, attend)),
-            };
-            match written {
-                Ok(written) => sending.sent(written.count),
-                Err(Stop::WouldBlock) => sending.refused(),
-                Err(stop) => {
-                    obstacle = stop;
-                    sending.stop();
-                }
-            }
-        }
-        sending.report().ok_or_else(|| stopped(obstacle))
-    }
-
-    /// Sends the mark of the end, unless it has been sent. It's queued even where the pipe is full.
-    fn mark_end(&self) -> io::Result<()> {
-        // Not under the control of the writing half, which is shut down: that doesn't hold for its end.
-        let open = Control::new();
-        let send = || Call::new(&open).run(|attend| self.pipe.write_file(&[], attend));
-        self.shared.writing_half.mark(|| match send() {
-            Err(Stop::Failed(code)) if !code.is_peer_gone() => Err(code.explain(Doing::Using)),
-            _ => Ok(()),
-        })
-    }
-}
-
-impl ConnectOptions {
-    /// Connects to the pipe of that path.
-    ///
-    /// # Errors
-    /// Those of [`WinStream::connect`] and, with [`expect_server`](Self::expect_server),
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe was made by somebody else;
-    /// - [`Unsupported`](io::ErrorKind::Unsupported): the path names a computer, and the server may act
-    ///   as the client, with [`impersonation`](Self::impersonation).
-    ///
-    /// # Examples
-    /// ```
-    /// use winpipe::{ConnectOptions, Server, WinListener};
-    ///
-    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-{}", std::process::id());
-    /// let listener = WinListener::bind(&path)?;
-    /// let stream = ConnectOptions::new().expect_server(Server::CurrentUser).connect(&path)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<WinStream> {
-        self.connect_addr(&WinPipeSocketAddr::from_pathname(path)?)
-    }
-
-    /// Connects to the pipe of that address, as [`connect`](Self::connect) does.
-    ///
-    /// # Errors
-    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for an
-    /// unnamed address.
-    ///
-    /// # Examples
-    /// ```
-    /// use winpipe::{ConnectOptions, WinListener};
-    ///
-    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-addr-{}", std::process::id());
-    /// let listener = WinListener::bind(&path)?;
-    /// let stream = ConnectOptions::new().connect_addr(&listener.local_addr()?)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn connect_addr(&self, addr: &WinPipeSocketAddr) -> io::Result<WinStream> {
-        WinStream::with(addr, self)
     }
 }
 
@@ -918,22 +697,22 @@ impl Read for WinStream {
     }
 }
 
-/// Reads are calls of `ReadFile`.
+/// Each read is one call of `ReadFile`.
 ///
-/// One returns as soon as something is there, and `Ok(0)` at the end: when the peer has dropped its
-/// stream or shut down its writing half, and everything before that was read. The end is final. A
-/// read into an empty buffer returns `Ok(0)` and does nothing. A vectored read fills several buffers
-/// with one call, with at most 64 KiB.
+/// A read returns as soon as bytes are available. It returns `Ok(0)` at the end: once the peer has
+/// dropped its stream or shut down its writing half, and everything before that has been read. The
+/// end is final. A read into an empty buffer returns `Ok(0)` and does nothing. A vectored read
+/// fills several buffers with one call, with 64 KiB at most.
 ///
 /// # Errors
-/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock), after which
-///   nothing is lost.
-/// - Of a stream that was made from a handle: those of
+/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock). No bytes
+///   are lost.
+/// - If the stream was created from a handle: those of
 ///   [`From<OwnedHandle>`](WinStream#impl-From<OwnedHandle>-for-WinStream).
 ///
 /// # On Unix
-/// Where the peer has left with bytes unread, Linux says so once, with `ConnectionReset`; here that is
-/// the end like any other.
+/// If the peer was dropped before it had read everything, a read on Linux fails once with
+/// `ConnectionReset`. Here that is an ordinary end.
 impl Read for &WinStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
@@ -973,29 +752,33 @@ impl Write for WinStream {
     }
 }
 
-/// Writes are calls of `WriteFile`, each of at most as many bytes as the pipe queues (64 KiB).
+/// Each write is one or more calls of `WriteFile`, of at most as many bytes as the pipe's buffer
+/// holds (64 KiB).
 ///
-/// One returns when all bytes are on their way to the peer; dropping the stream then doesn't lose
-/// them. `Ok(n)` with fewer means that exactly the first `n` will arrive, and an error that none
-/// will, whatever ended the call, unless the peer reads by byte, see
-/// [`half_close`](crate::ListenOptions::half_close). What one call sends isn't interrupted by the
-/// bytes of other calls, as long as it fits the pipe's buffer (64 KiB). A longer write goes out in
-/// parts of that size. A vectored write is one write of all its buffers, for up to 64 KiB.
-/// ([`BufWriter`](std::io::BufWriter) gathers them itself, as std has no stable way to tell it.)
-/// `flush` does nothing, as there is nothing to flush; to wait until the peer has read, see
-/// [`drain`](WinStream::drain).
+/// A write returns when all bytes are on their way to the peer. Dropping the stream doesn't lose
+/// them. If it returns `Ok(n)` for fewer bytes, the peer gets exactly the first `n`; if it fails,
+/// the peer gets none, whatever ended the call. That holds for peers that read by message; see
+/// [`half_close`](crate::ListenOptions::half_close).
+///
+/// The bytes of a write that fits the pipe's buffer aren't interrupted by those of other threads. A
+/// longer write goes out in parts of that size. A vectored write sends all its buffers as one, up
+/// to 64 KiB. ([`BufWriter`](std::io::BufWriter) copies them anyway, because std has no stable way
+/// for a type to say that it doesn't need that.)
+///
+/// `flush` does nothing, as nothing is buffered here. To wait until the peer has read everything,
+/// use [`drain`](WinStream::drain).
 ///
 /// # Errors
-/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock), if nothing
-///   at all found room.
-/// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the peer is gone or this end's writing half is shut
-///   down.
-/// - Of a stream that was made from a handle: those of
+/// - [`TimedOut`](io::ErrorKind::TimedOut) and [`WouldBlock`](io::ErrorKind::WouldBlock): no byte
+///   was sent.
+/// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the peer is gone, or the writing half of this end
+///   is shut down.
+/// - If the stream was created from a handle: those of
 ///   [`From<OwnedHandle>`](WinStream#impl-From<OwnedHandle>-for-WinStream).
 ///
 /// # On Unix
-/// A write of no bytes to a peer that is gone is `BrokenPipe` there; here it makes no system call, and
-/// is `Ok(0)`.
+/// A write of no bytes to a peer that is gone fails with `BrokenPipe`. Here it makes no system call
+/// and returns `Ok(0)`.
 impl Write for &WinStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.write_with(buf.len(), |range, attend| {
@@ -1019,29 +802,8 @@ impl Write for &WinStream {
     }
 }
 
-/// One call that writes.
-struct Turn<'a>(&'a WinStream);
-
-impl Turn<'_> {
-    /// Lets a call write, unless the writing half is shut down.
-    fn take(stream: &WinStream) -> Option<Turn<'_>> {
-        stream.shared.writing_half.enter().then(|| Turn(stream))
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let WinStream { shared, .. } = self.0;
-        if shared.writing_half.leave() == Then::Mark
-            && self.0.facts().is_ok_and(|facts| facts.has_messages)
-        {
-            // `shutdown` has returned. Called again, it tries again.
-            let _ = self.0.mark_end();
-        }
-    }
-}
-
-fn facts_of(information: &LocalInformation) -> Facts {
+/// The facts that the kernel's information gives.
+pub(crate) fn facts_of(information: &LocalInformation) -> Facts {
     Facts::new(
         information.write_quota,
         information.is_message_type,
@@ -1049,50 +811,16 @@ fn facts_of(information: &LocalInformation) -> Facts {
     )
 }
 
-/// Makes a stream of the client's end of a pipe.
-fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io::Result<WinStream> {
-    if let Some(expected) = expected {
-        account::expect(&pipe, expected)?;
-    }
-    // A server that has answered and gone already is no error: its answer is there to be read.
-    let facts = match pipe.local_information() {
-        Ok(information) => facts_of(&information),
-        Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
-        Err(code) => return Err(code.explain(Doing::Using)),
-    };
-    if facts.has_messages {
-        match pipe.set_named_pipe_handle_state(true) {
-            Err(code) if !code.is_peer_gone() => return Err(code.explain(Doing::Using)),
-            _ => {}
-        }
-    }
-    Ok(WinStream::new(
-        pipe,
-        WinPipeSocketAddr::UNNAMED,
-        addr.clone(),
-        facts,
-    ))
-}
-
 fn set_timeout(control: &Control, timeout: Option<Duration>) -> io::Result<()> {
     let _records = record::hold();
     if timeout == Some(Duration::ZERO) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "a timeout can't be zero: for calls that never wait there is set_nonblocking",
+            "a timeout can't be zero: for calls that never wait, use set_nonblocking",
         ));
     }
     control.set_timeout(timeout);
     Ok(())
-}
-
-fn stopped(stop: Stop) -> io::Error {
-    match stop {
-        Stop::WouldBlock | Stop::Recalled => io::ErrorKind::WouldBlock.into(),
-        Stop::TimedOut => io::ErrorKind::TimedOut.into(),
-        Stop::Ended => io::ErrorKind::BrokenPipe.into(),
-        Stop::Failed(code) => code.explain(Doing::Using),
-    }
 }
 
 fn cannot_half_close() -> io::Error {
@@ -1106,57 +834,11 @@ fn cannot_half_close() -> io::Error {
 impl fmt::Debug for WinStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WinStream")
-            .field("handle", &self.as_raw_handle())
+            .field("handle", &self.pipe)
             .field("local", &self.shared.local)
             .field("peer", &self.shared.peer)
             .finish()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs::OpenOptions;
-    use std::os::windows::fs::OpenOptionsExt;
-    use std::sync::mpsc;
-
-    use super::*;
-    use crate::listener::WinListener;
-    use crate::sys::fault;
-
-    /// A connection to a client's end that was opened by other means, and doesn't let itself be
-    /// changed. Wine lets any handle change.
-    fn fixed_client(name: &str) -> (WinStream, WinStream) {
-        let path = format!(r"\\.\pipe\winpipe-unit-{name}-{}", std::process::id());
-        let listener = WinListener::bind(&path).unwrap();
-        let mut open = OpenOptions::new();
-        open.read(true).write(true).custom_flags(0x4000_0000);
-        let client = WinStream::from(OwnedHandle::from(open.open(&path).unwrap()));
-        (client, listener.accept().unwrap().0)
-    }
-
-    #[test]
-    fn a_peek_that_waits_by_byte_sees_the_end() {
-        let (client, server) = fixed_client("by-byte");
-        server.shutdown(Shutdown::Write).unwrap();
-        let (to, peeked) = mpsc::channel();
-        std::thread::spawn(move || {
-            fault::inject("SetNamedPipeHandleState", Code::ACCESS_DENIED);
-            to.send(client.peek(&mut [0; 8])).unwrap();
-            assert_eq!((&client).read(&mut [0; 8]).unwrap(), 0);
-        });
-        let count = peeked.recv_timeout(Duration::from_secs(30));
-        assert_eq!(count.expect("the peek spins").unwrap(), 0);
-    }
-
-    #[test]
-    fn an_end_that_cannot_be_made_to_wait_is_invalid_input() {
-        let (client, _server) = fixed_client("nowait");
-        client.pipe.set_nowait();
-        for _ in 0..2 {
-            fault::inject("SetNamedPipeHandleState", Code::ACCESS_DENIED);
-            let error = (&client).read(&mut [0; 8]).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-            assert!(error.to_string().contains("PIPE_NOWAIT"), "{error}");
-        }
-    }
-}
+// Streams that are made of handles.

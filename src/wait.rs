@@ -1,12 +1,12 @@
-//! How the blocking half waits: issue, wait, cancel, collect. Every call that may block goes through
+//! How blocking calls wait: issue, wait, cancel, collect. Every call that may block goes through
 //! [`Call::run`].
 //!
-//! **A waiting call can be woken, and no wake-up is lost.** The call waits for its operation's event
-//! alone. Whoever changes a setting stores it first and then sets the events of all calls that wait
-//! under that [`Control`]. The call issues its operation, enters its event with the control, *then*
-//! reads the settings, then waits: a change either comes before the reading or finds the event. A
-//! call woken with its operation still pending resets the event and looks again at both, in that
-//! order, so a completion or a change in between sets the event anew.
+//! **A waiting call can be woken, and no wake-up is lost.** The call waits only for its operation's
+//! event. A thread that changes a setting stores it first, and then sets the events of all calls
+//! that wait under that [`Control`]. The call issues its operation, adds its event to the control,
+//! *then* reads the settings, then waits. So a change either comes before the settings are read, or
+//! finds the event. A call that is woken while its operation is still pending resets the event and
+//! checks both again, in that order. So a completion or a change in between sets the event again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,24 +15,24 @@ use std::time::{Duration, Instant};
 use crate::sys::error::Code;
 use crate::sys::operation::{Attend, Event, Operation, Waited};
 
-/// Why an operation was left without its result.
+/// Why a call stopped without the result of its operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stop {
-    /// It would have had to wait, and the control is nonblocking.
+    /// It would have had to wait, but the control is nonblocking.
     WouldBlock,
     /// It waited as long as the control allows.
     TimedOut,
     /// The control has been ended.
     Ended,
-    /// The control asks its calls to look at their surroundings anew.
+    /// The control was recalled: its calls must check again what they wait for.
     Recalled,
-    /// The system refused it.
+    /// The system returned an error.
     Failed(Code),
 }
 
-/// What the calls in one direction obey, and how they are woken when it changes.
+/// The settings for the calls in one direction, and how those are woken when the settings change.
 pub(crate) struct Control {
-    /// Beside the lock, so that a call that needn't wait needn't take it.
+    /// Outside the lock, so that a call that doesn't wait doesn't take the lock.
     ended: AtomicBool,
     settings: Mutex<Settings>,
 }
@@ -41,12 +41,12 @@ struct Settings {
     timeout: Option<Duration>,
     nonblocking: bool,
     recalls: u64,
-    /// The events of the calls that wait.
+    /// The events of the calls that are waiting.
     waiting: Vec<Event>,
 }
 
 impl Control {
-    /// Makes a control under which calls wait for ever.
+    /// Creates a control under which calls wait without limit.
     pub(crate) fn new() -> Control {
         Control {
             ended: AtomicBool::new(false),
@@ -54,7 +54,7 @@ impl Control {
                 timeout: None,
                 nonblocking: false,
                 recalls: 0,
-                // For the one call that usually waits: no call allocates for itself.
+                // Room for the one call that usually waits, so that it doesn't allocate.
                 waiting: Vec::with_capacity(1),
             }),
         }
@@ -65,28 +65,28 @@ impl Control {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Ends every call that waits, now and later.
+    /// Ends every call that waits, now or later.
     pub(crate) fn end(&self) {
         self.change(|_| self.ended.store(true, Ordering::Release));
     }
 
-    /// Makes every call that waits now return [`Stop::Recalled`].
+    /// Makes every call that is waiting now return [`Stop::Recalled`].
     pub(crate) fn recall(&self) {
         self.change(|settings| settings.recalls += 1);
     }
 
-    /// Limits how long a call waits. A call that waits already is limited from now.
+    /// Limits how long a call waits. For a call that is already waiting, the limit counts from now.
     pub(crate) fn set_timeout(&self, timeout: Option<Duration>) {
         self.change(|settings| settings.timeout = timeout);
     }
 
-    /// Returns the limit.
+    /// Returns the timeout.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.lock().timeout
     }
 
-    /// Makes calls return [`Stop::WouldBlock`] instead of waiting, under all these controls at once:
-    /// nobody sees them differ. They are given in the same order each time.
+    /// Makes calls return [`Stop::WouldBlock`] instead of waiting, under all these controls at
+    /// once: no thread sees them differ. They must be given in the same order each time.
     pub(crate) fn set_nonblocking<const N: usize>(controls: [&Control; N], nonblocking: bool) {
         let mut all = controls.map(Control::lock);
         for settings in &mut all {
@@ -95,7 +95,7 @@ impl Control {
         all.iter().for_each(|settings| settings.wake());
     }
 
-    /// Stores a change, then wakes every call that waits.
+    /// Stores a change, then wakes every waiting call.
     fn change(&self, store: impl FnOnce(&mut Settings)) {
         let mut settings = self.lock();
         store(&mut settings);
@@ -103,22 +103,22 @@ impl Control {
     }
 
     fn lock(&self) -> MutexGuard<'_, Settings> {
-        // Nothing that can panic is done halfway under the lock.
+        // A panic under the lock can't leave anything half done.
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Settings {
-    /// Wakes every call that waits. Called under the lock, after the change.
+    /// Wakes every waiting call. Called under the lock, after the change.
     fn wake(&self) {
         self.waiting.iter().for_each(Event::set);
     }
 }
 
-/// One call, which may take several operations: its limit holds for all of them together.
+/// One call, which may issue several operations. The timeout applies to all of them together.
 pub(crate) struct Call<'a> {
     control: &'a Control,
-    /// The timeout that `deadline` was computed from, once there is need for one.
+    /// The timeout from which `deadline` was computed, once it was needed.
     timeout: Option<Option<Duration>>,
     deadline: Option<Instant>,
     recalls: Option<u64>,
@@ -135,19 +135,19 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Makes the call heed recalls from now on, and not only from when it begins to wait.
+    /// Makes the call notice recalls from now on, and not only from when it begins to wait.
     pub(crate) fn heed_recalls(&mut self) {
         self.recalls = Some(self.control.lock().recalls);
     }
 
-    /// Fails where the settings say not to wait, before there is an operation that would have to.
+    /// Fails if the settings say not to wait, before an operation is issued that would have to.
     pub(crate) fn may_wait(&mut self) -> Result<(), Stop> {
         self.limit().map(|_| ())
     }
 
-    /// Runs one operation of the call. `issue` passes what it's given to the system call, which issues
-    /// the operation, has it waited for, cancels it if the settings say to stop, and collects what it
-    /// did. An operation that completed although it was to be stopped counts as completed.
+    /// Runs one operation of the call. `issue` passes its argument to the system call, which issues
+    /// the operation, has it waited for, cancels it if the settings say to stop, and returns its
+    /// result. An operation that completed although it was being cancelled counts as completed.
     pub(crate) fn run<T>(
         &mut self,
         issue: impl FnOnce(Attend<'_>) -> Result<T, Code>,
@@ -180,7 +180,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// How many milliseconds the call may wait now, by the settings as they are now.
+    /// Returns how many milliseconds the call may wait now, by the current settings.
     fn limit(&mut self) -> Result<u32, Stop> {
         if self.control.is_ended() {
             return Err(Stop::Ended);
@@ -194,7 +194,7 @@ impl<'a> Call<'a> {
         }
         if self.timeout != Some(settings.timeout) {
             self.timeout = Some(settings.timeout);
-            // A deadline beyond what a clock can hold is none.
+            // A deadline that the clock can't represent means no deadline.
             self.deadline = settings
                 .timeout
                 .and_then(|timeout| Instant::now().checked_add(timeout));
@@ -211,7 +211,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Rounds up to what the wait functions take. What is too long for them is waited for in parts.
+/// Rounds up to the milliseconds that the wait functions take. A longer wait is done in parts.
 pub(crate) fn milliseconds(duration: Duration) -> u32 {
     let milliseconds = duration.as_nanos().div_ceil(1_000_000);
     u32::try_from(milliseconds)
@@ -219,7 +219,7 @@ pub(crate) fn milliseconds(duration: Duration) -> u32 {
         .min(u32::MAX - 1)
 }
 
-/// An event that is in a control's list.
+/// An event in a control's list.
 struct Entered<'a> {
     control: &'a Control,
     event: &'a Event,
@@ -255,7 +255,7 @@ mod tests {
         std::thread::scope(|scope| {
             let held = writing.lock();
             let setter = scope.spawn(|| Control::set_nonblocking([&reading, &writing], true));
-            // While the one can't be set, the other isn't, or can't be looked at.
+            // While one flag can't be set, the other isn't set, or can't be read.
             while let Ok(settings) = reading.settings.try_lock() {
                 assert!(!settings.nonblocking);
                 drop(settings);

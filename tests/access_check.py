@@ -26,7 +26,7 @@ UNTRUSTED, LOW, MEDIUM, HIGH, SYSTEM = 0x0000, 0x1000, 0x2000, 0x3000, 0x4000
 DOMAIN = "S-1-5-21-1-2-3"
 USER, OTHER = DOMAIN + "-1001", DOMAIN + "-1002"
 EVERYONE, LOCAL, NETWORK, INTERACTIVE = "S-1-1-0", "S-1-2-0", "S-1-5-2", "S-1-5-4"
-ANONYMOUS, AUTHENTICATED = "S-1-5-7", "S-1-5-11"
+ANONYMOUS, AUTHENTICATED, REMOTE_DESKTOP = "S-1-5-7", "S-1-5-11", "S-1-5-14"
 ADMINISTRATORS, USERS, GUESTS = "S-1-5-32-544", "S-1-5-32-545", "S-1-5-32-546"
 # The server's logon session, and others.
 SESSION, SECOND, THIRD = "S-1-5-5-0-77", "S-1-5-5-0-78", "S-1-5-5-0-79"
@@ -42,6 +42,7 @@ PRINCIPALS = [
      [security.SEC_PRIV_TAKE_OWNERSHIP]),
     ("self, other session", [USER, SECOND] + AT_THE_DESK, MEDIUM, []),
     ("self, over the network", [USER, THIRD, NETWORK] + ORDINARY, MEDIUM, []),
+    ("self, remote desktop", [USER, THIRD, REMOTE_DESKTOP] + AT_THE_DESK, MEDIUM, []),
     ("self, low integrity", [USER, SESSION] + AT_THE_DESK, LOW, []),
     ("another user", [OTHER, SECOND] + AT_THE_DESK, MEDIUM, []),
     ("runas in the session", [OTHER, SESSION] + AT_THE_DESK, MEDIUM, []),

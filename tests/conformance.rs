@@ -308,7 +308,7 @@ fn incoming_yields_streams_and_never_ends() {
 }
 
 #[test]
-fn a_nonblocking_accept_takes_who_is_there_and_waits_for_nobody() {
+fn a_nonblocking_accept_takes_a_client_that_is_there_and_waits_for_none() {
     within(LIMIT, || {
         let path = fresh_path();
         let listener = Listener::bind(&path).unwrap();

@@ -1,84 +1,38 @@
 //! What an operation costs, counted and not timed: it's the same on every machine.
 //!
-//! System calls: of winpipe its own records of them (`log`), of the raw calls what is written there;
+//! System calls: of winpipe its own records of them (`log`), of the raw calls what they report;
 //! nobody knows those of the others. Kernel handles: of the whole process, after minus before.
 //! Allocations: of the thread that does it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io;
-use std::process::{Command, Stdio};
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::cases::{self, Size, with_server};
-use crate::report::quote;
-use crate::ways::{Timeouts, Way, read_exact};
-use crate::worker::Kind;
+use serde::{Deserialize, Serialize};
 
-/// What is counted.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Operation {
-    /// A listener is made.
-    Bind,
-    /// A client connects to a listener that waits for it.
-    Connect,
-    /// A client that has connected is accepted.
-    Accept,
-    /// 64 B are written that find room.
-    Write,
-    /// 64 B are read that are there.
-    Read,
-    /// 64 B are read that come later.
-    WaitingRead,
-    /// 64 KiB are written that find room later.
-    WaitingWrite,
-    /// A read waits for 20 ms.
-    TimedOutRead,
-    /// A read doesn't wait, as there is nothing.
-    NothingToRead,
-    /// A stream is dropped.
-    Drop,
-}
+use crate::way::{BUFFER, CALLS, Place, Way, read_full};
 
-impl Operation {
-    const ALL: [(Operation, &str); 10] = [
-        (Operation::Bind, "bind"),
-        (Operation::Connect, "connect"),
-        (Operation::Accept, "accept"),
-        (Operation::Write, "write 64 B"),
-        (Operation::Read, "read 64 B"),
-        (Operation::WaitingRead, "read, waiting"),
-        (Operation::WaitingWrite, "write 64 KiB, waiting"),
-        (Operation::TimedOutRead, "read, timed out"),
-        (Operation::NothingToRead, "read, nonblocking, nothing there"),
-        (Operation::Drop, "drop a stream"),
-    ];
+/// What operations cost, each by the name that the user calls it; none where a way has no such thing.
+pub type Costs = Vec<(String, Option<Cost>)>;
 
-    fn name(self) -> &'static str {
-        let found = Self::ALL.iter().find(|(operation, _)| *operation == self);
-        found.map_or("", |(_, name)| name)
-    }
-}
-
-/// How the system calls of a way are known.
-#[cfg_attr(unix, expect(dead_code, reason = "these are Windows' ways"))]
-pub enum Calls {
-    /// They aren't.
-    Unknown,
-    /// It records each.
-    Recorded,
-    /// It was written so.
-    Known(fn(Operation) -> usize),
+/// What an operation costs.
+#[derive(Deserialize, Serialize)]
+pub struct Cost {
+    /// System calls, if they are known.
+    pub calls: Option<usize>,
+    /// Kernel handles; not known while two threads work.
+    pub handles: Option<f64>,
+    /// Allocations; bytes of an open stream.
+    pub heap: usize,
 }
 
 struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    static RECORDS: Cell<usize> = const { Cell::new(0) };
 }
 
 static BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -113,38 +67,36 @@ impl log::Log for Records {
 
     fn log(&self, record: &log::Record<'_>) {
         if record.target() == "winpipe" {
-            let _ = RECORDS.try_with(|count| count.set(count.get() + 1));
+            crate::way::calling();
         }
     }
 
     fn flush(&self) {}
 }
 
-/// How many kernel handles this process has.
+/// How many kernel handles this process has. (`GetProcessHandleCount` would do, but it's constant
+/// under Wine 8.)
 #[cfg(windows)]
 fn handles() -> usize {
-    use windows_sys::Win32::Foundation::GetHandleInformation;
-    use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
-    let mut count = 0;
-    // SAFETY: this process's pseudo-handle is always valid, and `count` is a place for a number.
-    unsafe { GetProcessHandleCount(GetCurrentProcess(), &mut count) };
-    if count > 0 {
-        return count as usize;
-    }
-    // Wine 8 and 10 always answer 0. Handles are multiples of 4, and the lowest that is free is given out.
-    let (mut open, mut closed) = (0, 0);
-    let mut handle = 4;
-    while closed < 256 {
-        let mut flags = 0;
-        let at = std::ptr::without_provenance_mut(handle);
-        // SAFETY: a handle that isn't one is an error, and `flags` is a place for a number.
-        match unsafe { GetHandleInformation(at, &mut flags) } {
-            0 => closed += 1,
-            _ => (open, closed) = (open + 1, 0),
+    use windows_sys::Wdk::System::SystemInformation::NtQuerySystemInformation;
+    use windows_sys::Win32::Foundation::STATUS_INFO_LENGTH_MISMATCH;
+    /// `SystemExtendedHandleInformation`: the number of entries, a reserved word, then the entries:
+    /// an object, a process, a handle, and 16 bytes more.
+    const EVERY_HANDLE: i32 = 64;
+    const WORDS: usize = 3 + 16 / size_of::<usize>();
+    let mut list = vec![0_usize; 1 << 16];
+    loop {
+        let (at, room, mut len) = (list.as_mut_ptr().cast(), size_of_val(&list[..]), 0);
+        // SAFETY: `list` has room for as many bytes as is said, and is aligned as the entries are.
+        match unsafe { NtQuerySystemInformation(EVERY_HANDLE, at, room as u32, &mut len) } {
+            0 => break,
+            STATUS_INFO_LENGTH_MISMATCH => list.resize(list.len() * 2, 0),
+            status => panic!("NtQuerySystemInformation: {status:#x}"),
         }
-        handle += 4;
     }
-    open
+    let this = std::process::id() as usize;
+    let entries = list[2..].chunks(WORDS).take(list[0]);
+    entries.filter(|entry| entry[1] == this).count()
 }
 
 /// How many file descriptors this process has, where that can be seen.
@@ -153,32 +105,19 @@ fn handles() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
-#[derive(Clone, Copy)]
-struct Cost {
-    records: usize,
-    handles: isize,
-    allocations: usize,
-}
-
 fn cost<T>(operation: impl FnOnce() -> io::Result<T>) -> io::Result<(Cost, T)> {
-    let before = (handles(), RECORDS.get(), ALLOCATIONS.get());
+    let before = (handles(), CALLS.get(), ALLOCATIONS.get());
     let result = operation()?;
     let cost = Cost {
-        allocations: ALLOCATIONS.get() - before.2,
-        records: RECORDS.get() - before.1,
-        handles: handles().wrapping_sub(before.0) as isize,
+        heap: ALLOCATIONS.get() - before.2,
+        // A way that makes none doesn't report them.
+        calls: Some(CALLS.get() - before.1).filter(|calls| *calls > 0),
+        handles: Some(handles() as f64 - before.0 as f64),
     };
     Ok((cost, result))
 }
 
-/// What the server's thread is to do, and to tell the cost of.
-enum Step {
-    Accept,
-    Read(usize),
-    Write(usize),
-}
-
-/// Counts, and prints a line for each operation: its name, calls, handles and allocations.
+/// Counts what each operation costs, and prints that as JSON.
 pub fn run<W: Way>() -> io::Result<()> {
     thread::spawn(|| {
         thread::sleep(Duration::from_secs(60));
@@ -187,231 +126,122 @@ pub fn run<W: Way>() -> io::Result<()> {
     });
     #[cfg(windows)]
     log::set_logger(&Records).map_err(|_| io::Error::other("there is a logger"))?;
-    // The records allocate, so the allocations are counted without them.
-    let mut costs = Costs::default();
-    count::<W>(&mut costs)?;
-    for (operation, cost) in costs.0 {
-        let calls = match W::CALLS {
-            Calls::Unknown => "–".into(),
-            Calls::Recorded => cost.records.to_string(),
-            Calls::Known(calls) => calls(operation).to_string(),
-        };
-        let name = operation.name();
-        // While one thread waits the other works, and the handles are those of both.
-        let handles = match operation {
-            Operation::WaitingRead | Operation::WaitingWrite => "–".into(),
-            _ => cost.handles.to_string(),
-        };
-        println!("{name}\t{calls}\t{handles}\t{}", cost.allocations);
-    }
-    count_open::<W>()
+    let costs = count::<W>()?;
+    println!("{}", serde_json::to_string(&costs)?);
+    Ok(())
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Pass {
-    /// What is made once for each thread is made in this.
-    WarmUp,
-    Recorded,
-    Silent,
-}
+const A_WHILE: Duration = Duration::from_millis(50);
 
-impl Pass {
-    fn begin(self) {
+type Work<W> = fn(&mut <W as Way>::Stream) -> io::Result<()>;
+
+fn count<W: Way>() -> io::Result<Costs> {
+    let place = Place::fresh(BUFFER);
+    let listener = W::bind(&place)?;
+    let connected = || match W::HAS_BACKLOG {
+        true => Ok((W::connect(&place)?, W::accept(&listener)?)),
+        false => with_peer::<W, _, _>(&place, &listener, Ok, Ok),
+    };
+    let mut costs = Costs::new();
+    // What a thread makes once is made before. The records allocate, so calls are counted apart.
+    for pass in ["warm-up", "calls", "handles and heap"] {
         #[cfg(windows)]
-        log::set_max_level(match self {
-            Pass::Recorded => log::LevelFilter::Trace,
-            Pass::WarmUp | Pass::Silent => log::LevelFilter::Off,
+        log::set_max_level(match pass {
+            "calls" => log::LevelFilter::Trace,
+            _ => log::LevelFilter::Off,
         });
-    }
-}
-
-#[derive(Default)]
-struct Costs(Vec<(Operation, Cost)>);
-
-impl Costs {
-    fn add(&mut self, pass: Pass, operation: Operation, cost: Cost) {
-        let known = self.0.iter_mut().find(|(known, _)| *known == operation);
-        match (pass, known) {
-            (Pass::Recorded, _) => self.0.push((operation, cost)),
-            (Pass::Silent, Some((_, known))) => {
-                (known.handles, known.allocations) = (cost.handles, cost.allocations);
+        let mut report = |operation: &str, cost: Option<Cost>| {
+            if pass == "handles and heap" {
+                let counted = costs.iter_mut().find(|(name, _)| name == operation);
+                if let (Some((_, Some(counted))), Some(cost)) = (counted, cost) {
+                    *counted = Cost { calls: counted.calls, ..cost };
+                }
+            } else if pass == "calls" {
+                costs.push((operation.into(), cost));
             }
-            _ => {}
-        }
-    }
-}
+        };
+        let elsewhere = Place::fresh(BUFFER);
+        let (bind, other) = cost(|| W::bind(&elsewhere))?;
+        drop(other);
+        report("bind", Some(bind));
 
-/// Does every operation once in each pass.
-fn count<W: Way>(costs: &mut Costs) -> io::Result<()> {
-    let (go, steps) = mpsc::channel::<Step>();
-    let (answer, answers) = mpsc::channel();
-    with_server::<W, _>(
-        move |listener| {
-            let mut streams = Vec::new();
-            for step in steps {
-                let done = match (step, streams.last_mut()) {
-                    (Step::Accept, _) => {
-                        let (cost, stream) = cost(|| W::accept(listener))?;
-                        streams.push(stream);
-                        cost
-                    }
-                    (Step::Read(size), Some(stream)) => {
-                        let mut buf = vec![0; size];
-                        cost(|| read_exact::<W>(stream, &mut buf))?.0
-                    }
-                    (Step::Write(size), Some(stream)) => {
-                        let bytes = vec![0; size];
-                        cost(|| W::write_all(stream, &bytes))?.0
-                    }
-                    _ => return Err(io::ErrorKind::NotConnected.into()),
-                };
-                let _ = answer.send(done);
-            }
+        let (mut client, mut server) = if W::HAS_BACKLOG {
+            let (connect, client) = cost(|| W::connect(&place))?;
+            report("connect", Some(connect));
+            let (accept, server) = cost(|| W::accept(&listener))?;
+            report("accept", Some(accept));
+            (client, server)
+        } else {
+            report("connect", None);
+            report("accept", None);
+            connected()?
+        };
+        let (bytes, mut buf) = ([0; 64], [0; 64]);
+        report("write 64 B", Some(cost(|| client.write_all(&bytes))?.0));
+        report("read 64 B", Some(cost(|| read_full(&mut server, &mut buf))?.0));
+
+        // While one thread waits the other works, and the handles are those of both.
+        let mut wait = |operation: &str, full: usize, peer: Work<W>, work: Work<W>| {
+            let (_, (cost, server)) = with_peer::<W, _, _>(
+                &place,
+                &listener,
+                |mut client| {
+                    thread::sleep(A_WHILE);
+                    peer(&mut client)
+                },
+                |mut server| {
+                    server.write_all(&vec![0; full])?;
+                    Ok((cost(|| work(&mut server))?.0, server))
+                },
+            )?;
+            report(operation, Some(Cost { handles: None, ..cost }));
+            drop(server);
+            // Some close their handles on a thread of their own.
+            thread::sleep(A_WHILE);
+            io::Result::Ok(())
+        };
+        let read: Work<W> = |stream| read_full(stream, &mut [0; 64]).map(drop);
+        wait("read, waiting", 0, |stream| stream.write_all(&[0; 64]), read)?;
+        let read_all: Work<W> = |stream| read_full(stream, &mut vec![0; 2 * BUFFER]).map(drop);
+        let write: Work<W> = |stream| stream.write_all(&[0; BUFFER]);
+        wait("write 64 KiB, waiting", BUFFER, read_all, write)?;
+
+        let limited = W::TIMEOUTS == Some(true) && W::set_timeouts(&client, A_WHILE / 2).is_ok();
+        let timed_out = limited.then(|| cost(|| Ok(client.read(&mut buf)))).transpose()?;
+        report("read, timed out", timed_out.map(|(cost, _)| cost));
+        let nonblocking = W::set_nonblocking(&server).is_ok();
+        let nothing = nonblocking.then(|| cost(|| Ok(W::try_read(&mut server, &mut [0; 64]))));
+        report("read, nonblocking, nothing there", nothing.transpose()?.map(|(cost, _)| cost));
+        let dropped = cost(|| {
+            drop(client);
+            thread::sleep(A_WHILE);
             Ok(())
-        },
-        move |path| {
-            let ask = |step| go.send(step).map_err(io::Error::other);
-            let answered = || answers.recv().map_err(io::Error::other);
-            let a_while = || thread::sleep(Duration::from_millis(50));
-            for pass in [Pass::WarmUp, Pass::Recorded, Pass::Silent] {
-                pass.begin();
-                let mut report = |operation, cost| costs.add(pass, operation, cost);
-                let (bind, listener) = cost(|| W::bind(&cases::fresh_path()))?;
-                drop(listener);
-                report(Operation::Bind, bind);
+        })?;
+        report("drop a stream", Some(dropped.0));
+    }
 
-                if !W::HAS_BACKLOG {
-                    ask(Step::Accept)?;
-                    a_while();
-                }
-                let (connect, mut stream) = cost(|| W::connect(path))?;
-                if W::HAS_BACKLOG {
-                    report(Operation::Connect, connect);
-                    ask(Step::Accept)?;
-                    report(Operation::Accept, answered()?);
-                } else {
-                    answered()?;
-                }
-
-                let bytes = [0; 64];
-                let (write, ()) = cost(|| W::write_all(&mut stream, &bytes))?;
-                report(Operation::Write, write);
-                ask(Step::Read(bytes.len()))?;
-                report(Operation::Read, answered()?);
-
-                ask(Step::Read(bytes.len()))?;
-                a_while();
-                W::write_all(&mut stream, &bytes)?;
-                report(Operation::WaitingRead, answered()?);
-
-                let mut full = vec![0; 64 << 10];
-                ask(Step::Write(full.len()))?;
-                answered()?;
-                ask(Step::Write(full.len()))?;
-                a_while();
-                read_exact::<W>(&mut stream, &mut full)?;
-                read_exact::<W>(&mut stream, &mut full)?;
-                report(Operation::WaitingWrite, answered()?);
-
-                if W::TIMEOUTS == Timeouts::Kept {
-                    W::set_timeouts(&stream, Duration::from_millis(20))?;
-                    let mut byte = [0];
-                    let (timed_out, _) = cost(|| Ok(W::read(&mut stream, &mut byte)))?;
-                    report(Operation::TimedOutRead, timed_out);
-                }
-                let (dropped, ()) = cost(|| {
-                    drop(stream);
-                    Ok(())
-                })?;
-                report(Operation::Drop, dropped);
-
-                if !W::HAS_BACKLOG {
-                    ask(Step::Accept)?;
-                    a_while();
-                }
-                let mut stream = W::connect(path)?;
-                if W::HAS_BACKLOG {
-                    ask(Step::Accept)?;
-                }
-                answered()?;
-                if W::set_nonblocking(&stream).is_ok() {
-                    let mut byte = [0];
-                    let (nothing, _) = cost(|| Ok(W::try_read(&mut stream, &mut byte)))?;
-                    report(Operation::NothingToRead, nothing);
-                }
-            }
-            Ok(())
-        },
-    )
-}
-
-/// Counts what streams have while they are open.
-fn count_open<W: Way>() -> io::Result<()> {
-    let size = Size {
-        time: Duration::ZERO,
-        connections: 100,
-    };
+    const PAIRS: usize = 100;
     let before = (handles(), BYTES.load(Ordering::Relaxed));
-    let ends = 2 * size.connections;
-    cases::open::<W>(size, |_, _| {
-        // Both lists of streams are on the heap, so this includes the streams themselves.
-        let bytes = BYTES.load(Ordering::Relaxed).saturating_sub(before.1);
-        let handles = handles().saturating_sub(before.0) as f64 / ends as f64;
-        println!("open stream\t–\t{handles:.2}\t{} B", bytes / ends);
-        Ok(0.0)
-    })?;
-    Ok(())
+    // The list of streams is on the heap, so this includes the streams themselves.
+    let streams = (0..PAIRS).map(|_| connected()).collect::<io::Result<Vec<_>>>()?;
+    let bytes = BYTES.load(Ordering::Relaxed) - before.1;
+    let handles = (handles() - before.0) as f64 / 2.0 / PAIRS as f64;
+    drop(streams);
+    let cost = Cost { calls: None, handles: Some(handles), heap: bytes / 2 / PAIRS };
+    costs.push(("open stream".into(), Some(cost)));
+    Ok(costs)
 }
 
-/// Counts for each way in a process of its own, and prints a table or JSON.
-pub fn print(kinds: &[&'static Kind], json: bool) -> io::Result<()> {
-    let mut counts = Vec::new();
-    for kind in kinds {
-        let output = Command::new(std::env::current_exe()?)
-            .args(["--counter", kind.name])
-            .stderr(Stdio::inherit())
-            .output()?;
-        counts.push(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let find = |way: usize, operation: &str| -> Option<Vec<&str>> {
-        let fields = |line: &'_ str| line.starts_with(&format!("{operation}\t"));
-        let line = counts[way].lines().find(|line| fields(line))?;
-        Some(line.split('\t').skip(1).collect())
-    };
-    let operations = Operation::ALL.iter().map(|(_, name)| *name);
-    let operations: Vec<_> = operations.chain(["open stream"]).collect();
-    if json {
-        let mut rows = Vec::new();
-        for operation in operations {
-            for (way, kind) in kinds.iter().enumerate() {
-                if let Some([calls, handles, heap]) = find(way, operation).as_deref() {
-                    rows.push(format!(
-                        "  {{\"operation\":{},\"way\":{},\"calls\":{},\"handles\":{},\"heap\":{}}}",
-                        quote(operation),
-                        quote(kind.name),
-                        calls.replace('–', "null"),
-                        handles.replace('–', "null"),
-                        heap.trim_end_matches(" B"),
-                    ));
-                }
-            }
-        }
-        println!("[\n{}\n]", rows.join(",\n"));
-        return Ok(());
-    }
-    println!(
-        "System calls · kernel handles more than before · allocations (or bytes on the heap).\n"
-    );
-    print!("| operation |");
-    kinds.iter().for_each(|kind| print!(" {} |", kind.title));
-    println!("\n|---|{}", "---|".repeat(kinds.len()));
-    for operation in operations {
-        print!("| {operation} |");
-        for way in 0..kinds.len() {
-            let cell = find(way, operation).map_or("–".into(), |fields| fields.join(" · "));
-            print!(" {cell} |");
-        }
-        println!();
-    }
-    Ok(())
+/// Does `peer` with a client on a thread of its own, and `work` with the server's end here.
+fn with_peer<W: Way, P: Send, T>(
+    place: &Place,
+    listener: &W::Listener,
+    peer: impl FnOnce(W::Stream) -> io::Result<P> + Send,
+    work: impl FnOnce(W::Stream) -> io::Result<T>,
+) -> io::Result<(P, T)> {
+    thread::scope(|scope| {
+        let peer = scope.spawn(|| W::connect(place).and_then(peer));
+        let result = W::accept(listener).and_then(work)?;
+        Ok((peer.join().expect("no panic")?, result))
+    })
 }

@@ -3,169 +3,129 @@
 //! The same work is done by each way in turn, round after round. Each way has a process of its own,
 //! which is ended if it hangs. Ratios are medians over the rounds, as the machine may be busy in one
 //! round and not in the next.
+//!
+//! Imports go one way: `main` → `report` → `worker` → `count` → `cases` → `way`, and `ways` → `way`.
 
-use std::io;
-use std::process::ExitCode;
+use std::error::Error;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cases::Size;
-use report::{Report, Row};
-use worker::{Failure, KINDS, Kind, Worker};
+use clap::Parser;
+use report::Row;
+use worker::{KINDS, Kind, Worker};
 
 mod cases;
 mod count;
 mod report;
-mod ways;
+mod way;
+mod ways {
+    pub mod blocking;
+    #[cfg(windows)]
+    pub mod raw;
+    #[cfg(windows)]
+    pub mod tokio;
+}
 mod worker;
 
-const USAGE: &str = "\
-winpipe-bench [OPTIONS]
-
-  --rounds N        how often each way does each case (21)
-  --case SUBSTRING  only the cases whose name contains it; may be repeated
-  --way NAME        only this way and the first, which others are compared to; may be repeated
-  --quick           short rounds, and 3 of them: to try it out
-  --list            print the names of cases and ways, and no more
-  --json            print JSON instead of a table
-  --plot FILE.svg   draw it, too
-  --count           count system calls, kernel handles and allocations instead of timing
-";
-
+/// Times winpipe against the raw calls and its neighbours, and counts what each costs
+#[derive(Parser)]
+#[command(name = "winpipe-bench")]
 struct Options {
+    /// How often each way does each case [default: 21]
+    #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    cases: Vec<String>,
-    ways: Vec<String>,
+    /// Only the cases whose name contains it; may be repeated
+    #[arg(long, value_name = "SUBSTRING")]
+    case: Vec<String>,
+    /// Only this way and the first, which others are compared to; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = named)]
+    way: Vec<&'static Kind>,
+    /// Short rounds, and 3 of them: to try it out
+    #[arg(long)]
     quick: bool,
+    /// Print the names of cases and ways, and no more
+    #[arg(long)]
     list: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
     json: bool,
-    plot: Option<String>,
+    /// Draw it, too
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Count system calls, kernel handles and allocations instead of timing
+    #[arg(long)]
     count: bool,
+    /// What this program starts itself for, and with which way.
+    #[arg(hide = true, requires = "with")]
+    role: Option<String>,
+    #[arg(hide = true, value_parser = named)]
+    with: Option<&'static Kind>,
 }
 
-fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let result = match (args.next().as_deref(), args.next()) {
-        (Some("--worker"), Some(way)) => named(&way).and_then(Kind::be_a_worker),
-        (Some("--peer"), Some(way)) => named(&way).and_then(Kind::be_a_peer),
-        (Some("--counter"), Some(way)) => named(&way).and_then(Kind::count),
-        _ => parse(std::env::args().skip(1)).and_then(|options| run(&options)),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("winpipe-bench: {error}");
-            ExitCode::FAILURE
-        }
+fn named(way: &str) -> Result<&'static Kind, String> {
+    let found = KINDS.iter().find(|kind| kind.name == way);
+    found.ok_or_else(|| format!("no way is named {way}"))
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    match (&options.role, options.with) {
+        (Some(role), Some(way)) => Ok((way.be)(role)?),
+        _ => run(&options),
     }
 }
 
-fn named(way: &str) -> io::Result<&'static Kind> {
-    Kind::named(way).ok_or_else(|| io::Error::other(format!("no way is named {way}")))
-}
-
-fn parse(mut args: impl Iterator<Item = String>) -> io::Result<Options> {
-    let mut options = Options {
-        rounds: None,
-        cases: Vec::new(),
-        ways: Vec::new(),
-        quick: false,
-        list: false,
-        json: false,
-        plot: None,
-        count: false,
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let wanted = |(at, kind): &(usize, &Kind)| {
+        let chosen = |way: &&Kind| way.name == kind.name;
+        *at == 0 || options.way.is_empty() || options.way.iter().any(chosen)
     };
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or_else(|| usage(&arg));
-        match &*arg {
-            "--rounds" => options.rounds = Some(value()?.parse().map_err(|_| usage(&arg))?),
-            "--case" => options.cases.push(value()?),
-            "--way" => options.ways.push(named(&value()?)?.name.into()),
-            "--quick" => options.quick = true,
-            "--list" => options.list = true,
-            "--json" => options.json = true,
-            "--plot" => options.plot = Some(value()?),
-            "--count" => options.count = true,
-            _ => return Err(usage(&arg)),
-        }
-    }
-    Ok(options)
-}
-
-fn usage(arg: &str) -> io::Error {
-    io::Error::other(format!("{arg}?\n\n{USAGE}"))
-}
-
-fn run(options: &Options) -> io::Result<()> {
-    let cases = cases::all();
-    let kinds: Vec<_> = KINDS
-        .iter()
-        .enumerate()
-        .filter(|(at, kind)| {
-            *at == 0 || options.ways.is_empty() || options.ways.iter().any(|way| way == kind.name)
-        })
-        .map(|(_, kind)| kind)
-        .collect();
+    let kinds: Vec<_> = KINDS.iter().enumerate().filter(wanted).map(|(_, kind)| kind).collect();
+    let cases = (KINDS[0].cases)();
     if options.list {
-        cases.iter().for_each(|case| println!("{}", case.name));
-        KINDS
-            .iter()
-            .for_each(|kind| println!("--way {}: {}", kind.name, kind.title));
+        cases.iter().for_each(|case| println!("{case}"));
+        KINDS.iter().for_each(|kind| println!("--way {}: {}", kind.name, kind.title));
         return Ok(());
     }
     if options.count {
-        return count::print(&kinds, options.json);
+        let costs = kinds.iter().map(|kind| worker::counted(kind));
+        let costs = costs.collect::<Result<Vec<_>, _>>()?;
+        print!("{}", report::counted(&kinds, &costs, options.json));
+        return Ok(());
     }
 
-    let (rounds, size) = if options.quick {
-        (
-            3,
-            Size {
-                time: Duration::from_millis(15),
-                connections: 40,
-            },
-        )
-    } else {
-        (
-            21,
-            Size {
-                time: Duration::from_millis(40),
-                connections: 2000,
-            },
-        )
-    };
+    let (rounds, milliseconds, connections) =
+        if options.quick { (3, 15, 40) } else { (21, 40, 2000) };
+    let size = Size { time: Duration::from_millis(milliseconds), connections };
     let rounds = options.rounds.unwrap_or(rounds).max(1);
     let mut workers: Vec<_> = kinds.iter().map(|kind| Worker::new(kind)).collect();
-    let mut report = Report::new(&kinds, rounds);
-    for (at, case) in cases.iter().enumerate() {
-        let wanted = &options.cases;
-        if !wanted.is_empty() && !wanted.iter().any(|part| case.name.contains(&**part)) {
+    let mut rows = Vec::new();
+    for case in &cases {
+        let wanted = &options.case;
+        if !wanted.is_empty() && !wanted.iter().any(|part| case.contains(&**part)) {
             continue;
         }
-        eprint!("{} ", case.name);
+        eprint!("{case} ");
         let start = Instant::now();
-        let mut row = Row::new(&case.name, kinds.len());
+        let mut row = Row::new(case, kinds.len());
         for round in 0..rounds {
             // None is always the first.
             for turn in 0..workers.len() {
                 let way = (round + turn) % workers.len();
-                if row.is_done(way) {
-                    continue;
+                if !row.is_done(way) {
+                    let start = Instant::now();
+                    row.add(way, workers[way].sample(case, size), start.elapsed());
                 }
-                let start = Instant::now();
-                row.add(way, workers[way].sample(at, size), start.elapsed());
             }
             eprint!(".");
         }
         eprintln!(" {:.1?}", start.elapsed());
-        report.rows.push(row);
+        rows.push(row);
     }
-    if options.json {
-        print!("{}", report.json());
-    } else {
-        print!("{}", report.table());
-    }
+    print!("{}", report::measured(&kinds, rounds, &rows, options.json));
     if let Some(file) = &options.plot {
-        std::fs::write(file, report.plot())?;
+        std::fs::write(file, report::plot(&kinds, rounds, &rows)?)?;
     }
     Ok(())
 }

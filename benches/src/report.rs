@@ -1,65 +1,37 @@
-//! What was measured, as a table, as JSON and as a picture.
+//! What was measured or counted, as a table and as JSON; what was measured, as a picture too.
 
-use std::fmt::Write;
+use std::error::Error;
 use std::time::Duration;
 
-use crate::Failure;
+use plotters::prelude::*;
+use serde_json::{Value, json};
+use statrs::statistics::{Data, Max, Min, OrderStatistics};
+
+use crate::cases::Failure;
+use crate::count::Costs;
 use crate::worker::Kind;
 
 /// One sample that takes longer is enough.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// All that was measured.
-pub struct Report<'a> {
-    kinds: &'a [&'static Kind],
-    rounds: usize,
-    /// A row for each case.
-    pub rows: Vec<Row>,
-}
-
-/// One case.
+/// One case: its name, and for each way the nanoseconds of each round, or why there are none.
 pub struct Row {
     name: String,
-    ways: Vec<Cell>,
+    ways: Vec<Result<Vec<f64>, Failure>>,
     /// The ways that take too long, and are not tried again.
     too_slow: Vec<bool>,
 }
 
-/// One case with one way: the nanoseconds of each round, or why there are none.
-type Cell = Result<Vec<f64>, Failure>;
-
 /// The middle, the least and the most.
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Spread> {
-        values.sort_by(f64::total_cmp);
-        let (&least, &most) = (values.first()?, values.last()?);
-        let middle = values.len() / 2;
-        let median = match values.len() % 2 {
-            0 => (values[middle - 1] + values[middle]) / 2.0,
-            _ => values[middle],
-        };
-        Some(Spread {
-            median,
-            least,
-            most,
-        })
-    }
+fn spread(values: Vec<f64>) -> Option<[f64; 3]> {
+    let mut values = Data::new(values);
+    (!values.is_empty()).then(|| [values.median(), values.min(), values.max()])
 }
 
 impl Row {
     /// A case that nothing is known of yet.
     pub fn new(name: &str, ways: usize) -> Row {
-        Row {
-            name: name.into(),
-            ways: (0..ways).map(|_| Ok(Vec::new())).collect(),
-            too_slow: vec![false; ways],
-        }
+        Row { name: name.into(), ways: vec![Ok(Vec::new()); ways], too_slow: vec![false; ways] }
     }
 
     /// Adds a round's result, which was there after so long.
@@ -77,224 +49,161 @@ impl Row {
         self.ways[way].is_err() || self.too_slow[way]
     }
 
-    fn spread(&self, way: usize) -> Option<Spread> {
-        Spread::of(self.ways[way].as_ref().ok()?.clone())
+    fn spread(&self, way: usize) -> Option<[f64; 3]> {
+        spread(self.ways[way].as_ref().ok()?.clone())
     }
 
     /// How many times as long as the first way it took: of the ratios of each round, the median.
     fn ratio(&self, way: usize) -> Option<f64> {
         let (times, firsts) = (self.ways[way].as_ref().ok()?, self.ways[0].as_ref().ok()?);
         let ratios = times.iter().zip(firsts).map(|(time, first)| time / first);
-        Spread::of(ratios.collect()).map(|ratios| ratios.median)
+        spread(ratios.collect()).map(|[median, ..]| median)
+    }
+
+    /// A way's cell in the table and in JSON.
+    fn cell(&self, way: usize) -> Cell {
+        match (&self.ways[way], self.spread(way)) {
+            (Err(Some(reason)), _) => ("failed".into(), json!({ "failed": reason })),
+            (Ok(rounds), Some(spread @ [median, least, most])) => {
+                let ratio = self.ratio(way);
+                let text = match ratio {
+                    Some(ratio) if way > 0 => format!("{} **×{}**", times(spread), short(ratio)),
+                    _ => times(spread),
+                };
+                let json = json!({
+                    "median": median, "least": least, "most": most, "ratio": ratio, "rounds": rounds,
+                });
+                (text, json)
+            }
+            _ => ("–".into(), Value::Null),
+        }
     }
 }
 
-impl<'a> Report<'a> {
-    /// A report without rows.
-    pub fn new(kinds: &'a [&'static Kind], rounds: usize) -> Report<'a> {
-        Report {
-            kinds,
-            rounds,
-            rows: Vec::new(),
-        }
+/// What was measured, as a table and below it what failed and why; or as JSON.
+pub fn measured(kinds: &[&Kind], rounds: usize, rows: &[Row], as_json: bool) -> String {
+    let cells = |row: &Row| (row.name.clone(), (0..kinds.len()).map(|way| row.cell(way)).collect());
+    let all = render(("case", "nanoseconds"), kinds, rows.iter().map(cells).collect(), as_json);
+    if as_json {
+        return all;
     }
-
-    /// A table in Markdown, and below it what failed and why.
-    pub fn table(&self) -> String {
-        let mut table = format!(
-            "Median of {} rounds (least–most), and × the first column's.\n\n| case |",
-            self.rounds
-        );
-        for kind in self.kinds {
-            let _ = write!(table, " {} |", kind.title);
-        }
-        let _ = writeln!(table, "\n|---|{}", "---|".repeat(self.kinds.len()));
-        let mut failures = String::new();
-        for row in &self.rows {
-            let _ = write!(table, "| {} |", row.name);
-            for (way, cell) in row.ways.iter().enumerate() {
-                let text = match (cell, row.spread(way)) {
-                    (Err(Failure::Failed(reason)), _) => {
-                        let title = self.kinds[way].title;
-                        let _ = writeln!(failures, "- {}, {title}: {reason}", row.name);
-                        "failed".into()
-                    }
-                    (Ok(_), Some(spread)) => {
-                        let times = in_one_unit(&spread);
-                        match row.ratio(way) {
-                            Some(ratio) if way > 0 => format!("{times} **×{}**", short(ratio)),
-                            _ => times,
-                        }
-                    }
-                    _ => "–".into(),
-                };
-                let _ = write!(table, " {text} |");
+    let mut failures = String::new();
+    for row in rows {
+        for (way, kind) in row.ways.iter().zip(kinds) {
+            if let Err(Some(reason)) = way {
+                failures += &format!("- {}, {}: {reason}\n", row.name, kind.title);
             }
-            table.push('\n');
         }
-        if !failures.is_empty() {
-            let _ = write!(table, "\nFailed:\n{failures}");
-        }
-        table
     }
+    let failures = if failures.is_empty() { failures } else { format!("\nFailed:\n{failures}") };
+    format!("Median of {rounds} rounds (least–most), and × the first column's.\n\n{all}{failures}")
+}
 
-    /// All times of all rounds, in nanoseconds.
-    pub fn json(&self) -> String {
-        let mut rows = Vec::new();
-        for row in &self.rows {
-            let mut ways = Vec::new();
-            for (way, (kind, cell)) in self.kinds.iter().zip(&row.ways).enumerate() {
-                let value = match (cell, row.spread(way)) {
-                    (Err(Failure::Failed(reason)), _) => {
-                        format!("{{\"failed\":{}}}", quote(reason))
-                    }
-                    (Ok(times), Some(spread)) => format!(
-                        "{{\"median\":{:.1},\"least\":{:.1},\"most\":{:.1},\"ratio\":{},\"rounds\":[{}]}}",
-                        spread.median,
-                        spread.least,
-                        spread.most,
-                        row.ratio(way)
-                            .map_or("null".into(), |ratio| format!("{ratio:.4}")),
-                        times
-                            .iter()
-                            .map(|time| format!("{time:.1}"))
-                            .collect::<Vec<_>>()
-                            .join(","),
-                    ),
-                    _ => "null".into(),
-                };
-                ways.push(format!("{}:{value}", quote(kind.name)));
-            }
-            rows.push(format!(
-                "  {{\"case\":{},\"nanoseconds\":{{{}}}}}",
-                quote(&row.name),
-                ways.join(",")
-            ));
+/// What was counted, as a table or as JSON.
+pub fn counted(kinds: &[&Kind], costs: &[Costs], as_json: bool) -> String {
+    let cell = |costs: &Costs, at: usize| match costs.get(at) {
+        Some((operation, Some(cost))) => {
+            let known =
+                |number: Option<f64>| number.map_or("–".into(), |number| number.to_string());
+            let calls = known(cost.calls.map(|calls| calls as f64));
+            let unit = if operation == "open stream" { " B" } else { "" };
+            let text = format!("{calls} · {} · {}{unit}", known(cost.handles), cost.heap);
+            (text, json!(cost))
         }
-        format!("[\n{}\n]\n", rows.join(",\n"))
+        _ => ("–".into(), Value::Null),
+    };
+    // Each has the same operations, but one that failed none.
+    let operations = costs.iter().max_by_key(|costs| costs.len()).into_iter().flatten().enumerate();
+    let rows = operations.map(|(at, (operation, _))| {
+        (operation.clone(), costs.iter().map(|costs| cell(costs, at)).collect())
+    });
+    let all = render(("operation", "costs"), kinds, rows.collect(), as_json);
+    if as_json {
+        return all;
     }
+    format!(
+        "System calls · kernel handles more than before · allocations (or bytes on the heap).\n\n{all}"
+    )
+}
 
-    /// A picture in SVG: a line for each case and a dot for each way, at how many times as long as the
-    /// first way it took. Where there is one way only, at the time.
-    pub fn plot(&self) -> String {
-        const LEFT: f64 = 250.0;
-        const WIDTH: f64 = 640.0;
-        const TOP: f64 = 70.0;
-        const LINE: f64 = 20.0;
-        const COLOURS: [&str; 6] = [
-            "#444444", "#d62728", "#9467bd", "#1f77b4", "#2ca02c", "#bbbbbb",
-        ];
-        let ratios = self.kinds.len() > 1;
-        let value = |row: &Row, way: usize| match ratios {
-            true => row.ratio(way),
-            false => row.spread(way).map(|spread| spread.median),
-        };
-        let values = self
-            .rows
-            .iter()
-            .flat_map(|row| (0..self.kinds.len()).filter_map(move |way| value(row, way)));
-        let (least, most) = values.fold((f64::MAX, f64::MIN), |(least, most), value| {
-            (least.min(value), most.max(value))
+/// A cell in a table and in JSON.
+type Cell = (String, Value);
+
+/// A table in Markdown, or JSON.
+fn render(
+    (row, cell): (&str, &str),
+    kinds: &[&Kind],
+    rows: Vec<(String, Vec<Cell>)>,
+    as_json: bool,
+) -> String {
+    if as_json {
+        let names = || kinds.iter().map(|kind| kind.name.to_owned());
+        let rows = rows.into_iter().map(|(name, cells)| {
+            let cells = names().zip(cells.into_iter().map(|(_, json)| json));
+            json!({ row: name, cell: Value::from_iter(cells) })
         });
-        // What is far out is drawn at the edge.
-        let (low, high) = match ratios {
-            true => (least.clamp(0.25, 0.9), most.clamp(2.0, 40.0)),
-            false => (least * 0.8, most * 1.25),
-        };
-        let at = |value: f64| {
-            let part = (value.clamp(low, high) / low).ln() / (high / low).ln();
-            LEFT + part.clamp(0.0, 1.0) * WIDTH
-        };
-        let bottom = TOP + LINE * self.rows.len() as f64;
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" \
-             viewBox=\"0 0 {0} {1}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-            LEFT + WIDTH + 110.0,
-            bottom + 30.0,
-        );
-        let text = |svg: &mut String, x: f64, y: f64, anchor: &str, text: &str| {
-            let text = text.replace('&', "&amp;").replace('<', "&lt;");
-            let _ = writeln!(
-                svg,
-                "<text x=\"{x:.0}\" y=\"{y:.0}\" text-anchor=\"{anchor}\">{text}</text>"
-            );
-        };
-        let what = match ratios {
-            true => format!(
-                "Time as a multiple of {}'s, which is at the right (median of {} rounds; left is \
-                 faster; what is at an edge may be far beyond it)",
-                self.kinds[0].title, self.rounds
-            ),
-            false => format!("Time (median of {} rounds)", self.rounds),
-        };
-        text(&mut svg, 10.0, 20.0, "start", &what);
-        for (way, kind) in self.kinds.iter().enumerate() {
-            let x = LEFT + 130.0 * (way as f64 - 1.0);
-            let _ = writeln!(
-                svg,
-                "<circle cx=\"{x:.0}\" cy=\"40\" r=\"5\" fill=\"{}\"/>",
-                COLOURS[way % COLOURS.len()]
-            );
-            text(&mut svg, x + 9.0, 44.0, "start", kind.title);
-        }
-        for tick in (-3..40).flat_map(|power| {
-            let ten = 10_f64.powi(power);
-            [ten, ten * 2.0, ten * 5.0]
-        }) {
-            if (low..=high).contains(&tick) {
-                let (x, strong) = (at(tick), ratios && tick == 1.0);
-                let _ = writeln!(
-                    svg,
-                    "<line x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{bottom}\" stroke=\"{}\"/>",
-                    if strong { "#444444" } else { "#e4e4e4" }
-                );
-                let label = match ratios {
-                    true => format!("×{tick}"),
-                    // For more there is no room.
-                    false if tick.log10().fract() == 0.0 => time(tick),
-                    false => String::new(),
-                };
-                text(&mut svg, x, bottom + 16.0, "middle", &label);
-            }
-        }
-        for (line, row) in self.rows.iter().enumerate() {
-            let y = TOP + LINE * (line as f64 + 0.5);
-            text(&mut svg, LEFT - 12.0, y + 4.0, "end", &row.name);
-            if let Some(first) = row.spread(0) {
-                let x = LEFT + WIDTH + 100.0;
-                text(&mut svg, x, y + 4.0, "end", &time(first.median));
-            }
-            // This crate's own dot is on top.
-            for way in (0..self.kinds.len()).rev() {
-                if let Some(value) = value(row, way) {
-                    let _ = writeln!(
-                        svg,
-                        "<circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"{}\" fill=\"{}\"><title>{} {}</title></circle>",
-                        at(value),
-                        if way == 0 && ratios { 2 } else { 5 },
-                        COLOURS[way % COLOURS.len()],
-                        self.kinds[way].title,
-                        short(value)
-                    );
-                }
-            }
-        }
-        svg + "</svg>\n"
+        return format!("{:#}\n", Value::from_iter(rows));
     }
+    let titles = kinds.iter().map(|kind| (kind.title.to_owned(), Value::Null)).collect();
+    let line = vec![("---".to_owned(), Value::Null); kinds.len()];
+    let rows = [(row.into(), titles), ("---".into(), line)].into_iter().chain(rows);
+    let text = |cells: Vec<Cell>| cells.into_iter().map(|(text, _)| format!(" {text} |"));
+    rows.map(|(name, cells)| format!("| {name} |{}\n", text(cells).collect::<String>())).collect()
 }
 
-/// Text as JSON has it.
-pub fn quote(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            '\0'..' ' => quoted.push(' '),
-            _ => quoted.push(character),
+/// A picture in SVG: a line for each case and a dot for each way, at how many times as long as the
+/// first way it took.
+pub fn plot(kinds: &[&Kind], rounds: usize, rows: &[Row]) -> Result<String, Box<dyn Error>> {
+    const COLOURS: [RGBColor; 6] = [
+        RGBColor(0x44, 0x44, 0x44),
+        RGBColor(0xd6, 0x27, 0x28),
+        RGBColor(0x94, 0x67, 0xbd),
+        RGBColor(0x1f, 0x77, 0xb4),
+        RGBColor(0x2c, 0xa0, 0x2c),
+        RGBColor(0xbb, 0xbb, 0xbb),
+    ];
+    let ratios = rows.iter().flat_map(|row| (0..kinds.len()).filter_map(|way| row.ratio(way)));
+    let [_, least, most] = spread(ratios.collect()).ok_or("nothing to draw")?;
+    // What is far out is drawn at the edge.
+    let (low, high) = (least.clamp(0.25, 0.9), most.clamp(2.0, 40.0));
+    let caption = format!(
+        "Time as a multiple of {}'s, which is at the left (median of {rounds} rounds; \
+         what is at an edge may be far beyond it)",
+        kinds[0].title
+    );
+    let name = |at: &SegmentValue<usize>| match at {
+        SegmentValue::CenterOf(at) | SegmentValue::Exact(at) if *at < rows.len() => {
+            let row = &rows[rows.len() - 1 - at];
+            format!("{}: {}", row.name, row.spread(0).map_or("–".into(), times))
         }
+        _ => String::new(),
+    };
+    let mut svg = String::new();
+    let size = (1100, 110 + 20 * rows.len() as u32);
+    let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(caption, ("sans-serif", 13))
+        .margin(12)
+        .x_label_area_size(30)
+        .y_label_area_size(390)
+        .build_cartesian_2d((low..high).log_scale(), (0..rows.len()).into_segmented())?;
+    let mut mesh = chart.configure_mesh();
+    mesh.y_labels(rows.len()).y_label_formatter(&name);
+    mesh.x_label_formatter(&|ratio| format!("×{}", short(*ratio))).draw()?;
+    // This crate's own dots are on top.
+    for (way, kind) in kinds.iter().enumerate().rev() {
+        let style = COLOURS[way % COLOURS.len()].filled();
+        let dots = rows.iter().rev().enumerate().filter_map(|(at, row)| {
+            let at = (row.ratio(way)?.clamp(low, high), SegmentValue::CenterOf(at));
+            Some(Circle::new(at, if way == 0 { 2 } else { 5 }, style))
+        });
+        chart.draw_series(dots)?.label(kind.title).legend(move |at| Circle::new(at, 5, style));
     }
-    quoted + "\""
+    chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
+    area.present()?;
+    drop((chart, area));
+    Ok(svg)
 }
 
 /// Three digits.
@@ -306,49 +215,35 @@ fn short(value: f64) -> String {
     }
 }
 
-fn unit(nanoseconds: f64) -> (f64, &'static str) {
-    match nanoseconds {
+/// A spread of nanoseconds in one unit.
+fn times(spread: [f64; 3]) -> String {
+    let (unit, name) = match spread[0] {
         ..1e3 => (1.0, "ns"),
         1e3..1e6 => (1e3, "µs"),
         1e6..1e9 => (1e6, "ms"),
         _ => (1e9, "s"),
-    }
-}
-
-fn time(nanoseconds: f64) -> String {
-    let (unit, name) = unit(nanoseconds);
-    format!("{} {name}", short(nanoseconds / unit))
-}
-
-fn in_one_unit(spread: &Spread) -> String {
-    let (unit, name) = unit(spread.median);
-    let [median, least, most] =
-        [spread.median, spread.least, spread.most].map(|value| short(value / unit));
+    };
+    let [median, least, most] = spread.map(|value| short(value / unit));
     format!("{median} {name} ({least}–{most})")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ratio_is_the_median_of_the_rounds_ratios() {
-        let mut row = Row::new("case", 2);
-        // The machine is busy in the second round.
-        for (first, other) in [(10.0, 11.0), (90.0, 99.0), (10.0, 30.0)] {
-            row.add(0, Ok(first), Duration::ZERO);
-            row.add(1, Ok(other), Duration::ZERO);
-        }
-        let ratio = row.ratio(1).unwrap();
-        assert!((ratio - 1.1).abs() < 1e-9, "{ratio}");
+#[test]
+fn a_ratio_is_the_median_of_the_rounds_ratios() {
+    let mut row = Row::new("case", 2);
+    // The machine is busy in the second round.
+    for (first, other) in [(10.0, 11.0), (90.0, 99.0), (10.0, 30.0)] {
+        row.add(0, Ok(first), Duration::ZERO);
+        row.add(1, Ok(other), Duration::ZERO);
     }
+    let ratio = row.ratio(1).unwrap();
+    assert!((ratio - 1.1).abs() < 1e-9, "{ratio}");
+}
 
-    #[test]
-    fn what_failed_or_takes_long_is_not_tried_again() {
-        let mut row = Row::new("case", 2);
-        row.add(0, Ok(1.0), PATIENCE * 2);
-        row.add(1, Err(Failure::None), Duration::ZERO);
-        assert!(row.is_done(0) && row.is_done(1));
-        assert!(row.spread(0).is_some() && row.ratio(1).is_none());
-    }
+#[test]
+fn what_failed_or_takes_long_is_not_tried_again() {
+    let mut row = Row::new("case", 2);
+    row.add(0, Ok(1.0), PATIENCE * 2);
+    row.add(1, Err(None), Duration::ZERO);
+    assert!(row.is_done(0) && row.is_done(1));
+    assert!(row.spread(0).is_some() && row.ratio(1).is_none());
 }

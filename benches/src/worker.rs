@@ -1,8 +1,6 @@
 //! The processes that work: one for each way, so that none disturbs another and one that hangs can be
-//! ended.
-//!
-//! A worker reads lines from standard input, `CASE MILLISECONDS CONNECTIONS`, and answers each on
-//! standard output: `ok NANOSECONDS`, `none` where the way has no such thing, or `failed REASON`.
+//! ended. A worker reads questions from standard input, the name of a case and its size, and answers
+//! each on standard output; both are JSON.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -10,131 +8,88 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use crate::cases::{self, Size};
+use crate::cases::{self, Failure, Size};
 use crate::count;
-use crate::ways::{self, Way};
+use crate::way::Way;
+use crate::ways;
 
 /// How long a sample may take.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Why there is no time.
-#[derive(Clone)]
-pub enum Failure {
-    /// The way has no such thing.
-    None,
-    /// It has, but it didn't work.
-    Failed(String),
-}
-
-/// What workers are started for.
+/// A way, and what processes are started for it.
 pub struct Kind {
     /// On the command line.
     pub name: &'static str,
     /// For people.
     pub title: &'static str,
-    serve: fn() -> io::Result<()>,
-    echo: fn() -> io::Result<()>,
-    count: fn() -> io::Result<()>,
+    /// The names of the cases.
+    pub cases: fn() -> Vec<String>,
+    /// Is a worker or the other process of one, until standard input ends, or prints what it costs.
+    pub be: fn(role: &str) -> io::Result<()>,
 }
 
-const fn kind<W: Way>(name: &'static str, title: &'static str) -> Kind {
+const fn kind<W: Way>() -> Kind {
     Kind {
-        name,
-        title,
-        serve: serve::<W>,
-        echo: cases::be_the_peer::<W>,
-        count: count::run::<W>,
+        name: W::NAME,
+        title: W::TITLE,
+        cases: || cases::all::<W>().into_iter().map(|(name, _)| name).collect(),
+        be: |role| match role {
+            "worker" => work::<W>(),
+            "peer" => cases::be_the_peer::<W>(),
+            "counter" => count::run::<W>(),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        },
     }
 }
 
 /// All ways; the first is the one that the others are compared to.
 #[cfg(windows)]
 pub const KINDS: &[Kind] = &[
-    kind::<ways::raw::Raw>("raw", "raw"),
-    kind::<ways::libraries::Winpipe>("winpipe", "winpipe"),
-    kind::<ways::libraries::Old>("old", "winpipe 0.1.1"),
-    kind::<ways::libraries::Interprocess>("interprocess", "interprocess 2.4"),
-    kind::<ways::tokio::Tokio>("tokio", "tokio 1"),
-    kind::<ways::raw::Bare>("bare", "raw, bare"),
+    kind::<ways::raw::Raw>(),
+    kind::<ways::blocking::Winpipe>(),
+    kind::<ways::blocking::Old>(),
+    kind::<ways::blocking::Interprocess>(),
+    kind::<ways::tokio::Tokio>(),
+    kind::<ways::raw::Bare>(),
 ];
 
 /// All ways; the first is the one that the others are compared to.
 #[cfg(unix)]
-pub const KINDS: &[Kind] = &[kind::<ways::unix::Std>("std", "std UnixStream")];
+pub const KINDS: &[Kind] = &[kind::<ways::blocking::Winpipe>()];
 
-impl Kind {
-    /// Finds the way of that name.
-    pub fn named(name: &str) -> Option<&'static Kind> {
-        KINDS.iter().find(|kind| kind.name == name)
-    }
-
-    /// Is a worker, until standard input ends.
-    pub fn be_a_worker(&self) -> io::Result<()> {
-        (self.serve)()
-    }
-
-    /// Is the other process of a worker.
-    pub fn be_a_peer(&self) -> io::Result<()> {
-        (self.echo)()
-    }
-
-    /// Prints what this way costs.
-    pub fn count(&self) -> io::Result<()> {
-        (self.count)()
-    }
-}
-
-/// The way that this process was started for.
-pub fn name_of_this_way() -> String {
-    std::env::args().nth(2).unwrap_or_default()
-}
-
-fn serve<W: Way>() -> io::Result<()> {
-    let cases = cases::all();
-    let (tell, lines) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(io::stdin()).lines().map_while(Result::ok) {
-            let _ = tell.send(line);
-        }
-        // Nobody waits for an answer any more, even where the work hangs.
-        std::process::exit(0);
-    });
-    for line in lines {
-        let numbers: Option<Vec<usize>> = line.split(' ').map(|word| word.parse().ok()).collect();
-        let Some(&[case, milliseconds, connections]) = numbers.as_deref() else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        let size = Size {
-            time: Duration::from_millis(milliseconds as u64),
-            connections,
-        };
-        match cases::sample::<W>(cases[case].work, size) {
-            Ok(nanoseconds) => answer(&format!("ok {nanoseconds}")),
-            Err(error) => fail(&error),
-        }
+fn work<W: Way>() -> io::Result<()> {
+    let cases = cases::all::<W>();
+    for question in io::stdin().lines() {
+        let (wanted, size): (String, Size) = serde_json::from_str(&question?)?;
+        let case = cases.iter().find(|(name, _)| *name == wanted);
+        let (_, sample) = case.ok_or_else(|| io::Error::other("no such case"))?;
+        cases::answer(sample(size));
     }
     Ok(())
 }
 
-/// Answers that it didn't work, and ends the process: threads may be left that wait.
-pub fn fail(error: &io::Error) -> ! {
-    if error.kind() == io::ErrorKind::Unsupported {
-        answer("none");
-    } else {
-        answer(&format!("failed {error}").replace(['\r', '\n'], " "));
+/// A worker, seen from the process that started it, which is when it's first needed.
+pub struct Worker(&'static Kind, Option<Running>);
+
+impl Worker {
+    /// A worker for `kind`.
+    pub fn new(kind: &'static Kind) -> Worker {
+        Worker(kind, None)
     }
-    std::process::exit(1)
-}
 
-fn answer(line: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// A worker, seen from the process that started it.
-pub struct Worker {
-    kind: &'static Kind,
-    running: Option<Running>,
+    /// Has the case done once. A worker that fails or doesn't answer is ended.
+    pub fn sample(&mut self, case: &str, size: Size) -> Result<f64, Failure> {
+        let Worker(kind, running) = self;
+        let answer = match running {
+            Some(running) => running.ask(case, size),
+            none => Running::start(kind).and_then(|new| none.insert(new).ask(case, size)),
+        };
+        let answer = answer.unwrap_or_else(|error| Err(Some(error.to_string())));
+        if answer.is_err() {
+            self.1 = None;
+        }
+        answer
+    }
 }
 
 struct Running {
@@ -142,46 +97,10 @@ struct Running {
     answers: Receiver<String>,
 }
 
-impl Worker {
-    /// A worker for `kind`, which is started when it's first needed.
-    pub fn new(kind: &'static Kind) -> Worker {
-        Worker {
-            kind,
-            running: None,
-        }
-    }
-
-    /// Has the case done once. A worker that fails or doesn't answer is ended.
-    pub fn sample(&mut self, case: usize, size: Size) -> Result<f64, Failure> {
-        let failed = |reason: String| Err(Failure::Failed(reason));
-        let running = match &mut self.running {
-            Some(running) => running,
-            none => match Running::start(self.kind) {
-                Ok(running) => none.insert(running),
-                Err(error) => return failed(error.to_string()),
-            },
-        };
-        let answer = running.ask(&format!(
-            "{case} {} {}",
-            size.time.as_millis(),
-            size.connections
-        ));
-        if let Some(Ok(time)) = answer.strip_prefix("ok ").map(str::parse) {
-            return Ok(time);
-        }
-        self.running = None;
-        match answer.strip_prefix("failed ") {
-            _ if answer == "none" => Err(Failure::None),
-            Some(reason) => failed(reason.into()),
-            None => failed(answer),
-        }
-    }
-}
-
 impl Running {
     fn start(kind: &Kind) -> io::Result<Running> {
         let mut process = Command::new(std::env::current_exe()?)
-            .args(["--worker", kind.name])
+            .args(["worker", kind.name])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -189,24 +108,21 @@ impl Running {
         let (tell, answers) = mpsc::channel();
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = tell.send(line.trim_end().to_owned());
+                let _ = tell.send(line);
             }
         });
         Ok(Running { process, answers })
     }
 
-    fn ask(&mut self, question: &str) -> String {
-        let asked = match &mut self.process.stdin {
-            Some(input) => writeln!(input, "{question}").and_then(|()| input.flush()),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        if let Err(error) = asked {
-            return error.to_string();
-        }
+    fn ask(&mut self, case: &str, size: Size) -> io::Result<Result<f64, Failure>> {
+        let mut input = self.process.stdin.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        writeln!(input, "{}", serde_json::json!((case, size)))?;
         match self.answers.recv_timeout(LIMIT) {
-            Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout) => format!("hangs: no end after {LIMIT:?}"),
-            Err(RecvTimeoutError::Disconnected) => "its process ended".into(),
+            Ok(answer) => Ok(serde_json::from_str(&answer)?),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(io::Error::other(format!("hangs: no end after {LIMIT:?}")))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("its process ended")),
         }
     }
 }
@@ -216,5 +132,15 @@ impl Drop for Running {
         // It may hang.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Counts what a way costs, in a process of its own.
+pub fn counted(kind: &Kind) -> io::Result<count::Costs> {
+    let mut process = Command::new(std::env::current_exe()?);
+    let output = process.args(["counter", kind.name]).stderr(Stdio::inherit()).output()?;
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout)?),
+        false => Ok(count::Costs::new()),
     }
 }

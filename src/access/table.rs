@@ -1,5 +1,5 @@
-//! The table of SECURITY.md that says who may do what by each `Access`: made, and kept true, by
-//! another implementation's access check, which knows nothing of this crate but its descriptors.
+//! The tables in SECURITY.md of what each `Access` allows. They are generated and checked with
+//! another implementation's access check, which gets nothing of this crate but its descriptors.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,11 +12,11 @@ const BEGIN: &str =
     "<!-- made by a test in src/access/table.rs: WINPIPE_BLESS=1 cargo test who_may -->\n";
 const END: &str = "<!-- end -->\n";
 
-/// The server's user, and a user and a group who aren't.
+/// The server's user, and another user.
 const USER: &str = "S-1-5-21-1-2-3-1001";
 const OTHER: &str = "S-1-5-21-1-2-3-1002";
 
-/// One principal's rights by one access, and what the cell of the table says.
+/// The rights that one access gives to one principal: a cell of the table.
 struct Cell {
     access: String,
     principal: String,
@@ -50,10 +50,10 @@ impl Cell {
 #[test]
 fn who_may_do_what_is_as_security_md_says() {
     let Some(python) = python_with_samba() else {
-        // Past the capture of output, as all that is skipped.
+        // Not captured, so that it's visible, as for every skipped test.
         let _ = writeln!(
             std::io::stderr(),
-            "SKIPPED who_may_do_what_is_as_security_md_says: there is no python3-samba here"
+            "SKIPPED who_may_do_what_is_as_security_md_says: python3-samba isn't installed"
         );
         return;
     };
@@ -79,20 +79,20 @@ fn who_may_do_what_is_as_security_md_says() {
     let text = fs::read_to_string(&path).unwrap();
     let (before, rest) = text
         .split_once(BEGIN)
-        .expect("SECURITY.md has a place for it");
-    let (_, after) = rest.split_once(END).expect("and an end to that place");
+        .expect("SECURITY.md has the marker where the tables begin");
+    let (_, after) = rest.split_once(END).expect("and the one where they end");
     let expected = format!("{before}{tables}{END}{after}");
     if env::var_os("WINPIPE_BLESS").is_some() {
         fs::write(&path, expected).unwrap();
     } else {
         assert!(
             text == expected,
-            "SECURITY.md is out of date: look at what WINPIPE_BLESS=1 makes of it\n{tables}"
+            "SECURITY.md is out of date: run this with WINPIPE_BLESS=1, then check it\n{tables}"
         );
     }
 }
 
-/// What must hold whatever the table says.
+/// Checks what must be true of any access.
 fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
     for cell in rows.iter().flatten() {
         let Cell {
@@ -102,12 +102,13 @@ fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
         let is_self = principal.starts_with("self");
         let is_administrator =
             ["self, elevated", "administrator", "system"].contains(&&**principal);
-        // Who may not connect may not take an instance by opening the pipe for less, either.
+        // A principal that can't connect can't take an instance by opening the pipe with fewer
+        // rights, either.
         assert!(!cell.may('p'), "{place}");
-        // Nobody may change the rights, and only privileges go around that.
+        // No principal can change the access rights, except by using a privilege.
         assert!(!cell.may('d'), "{place}");
         assert_eq!(cell.may('o'), is_administrator, "{place}");
-        // Who may pose as the server is the server's user, or administrators.
+        // Only the server's user, or administrators, can pose as the server.
         let poses = cell.may('i') || cell.may('x');
         assert!(
             !poses
@@ -119,10 +120,10 @@ fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
             "{place}"
         );
         if principal == "self, low integrity" {
-            let is_let_in = access.contains("LowIntegrity") || access.contains("AppContainers");
+            let is_let_in = access.contains("low_integrity") || access.contains("app_packages");
             assert_eq!(cell.may('c'), is_let_in, "{place}");
         }
-        // The server itself needs all of it.
+        // The server itself needs both rights.
         if *principal
             == if is_elevated {
                 "self, elevated"
@@ -132,16 +133,20 @@ fn judge(rows: &[Vec<Cell>], is_elevated: bool) {
         {
             assert!(cell.may('c') && cell.may('i'), "{place}");
         }
-        if access.contains("NeverRemote") && principal == "self, over the network" {
+        let is_local = access.contains("local_logon");
+        if (access.contains("never_remote") || is_local) && principal == "self, over the network" {
             assert!(cell.letters.is_empty(), "{place}");
         }
-        if access == "LogonSession" && principal == "self, other session" {
+        if is_local && principal == "self, remote desktop" {
+            assert!(cell.letters.is_empty(), "{place}");
+        }
+        if access == "LOGON_SESSION" && principal == "self, other session" {
             assert!(!cell.may('c') && !cell.may('i'), "{place}");
         }
     }
 }
 
-/// Asks for every access and every principal.
+/// Runs the access check for every access and every principal.
 fn check(python: &str, is_elevated: bool) -> Vec<Vec<Cell>> {
     let user: Sid = USER.parse().unwrap();
     let maker = Maker {
@@ -151,7 +156,7 @@ fn check(python: &str, is_elevated: bool) -> Vec<Vec<Cell>> {
         } else {
             Integrity::MEDIUM
         },
-        logon: &|| "S-1-5-5-0-77".parse(),
+        logon: &|| Ok("S-1-5-5-0-77".parse()?),
         process: None,
         creator: if is_elevated {
             Sid::ADMINISTRATORS
@@ -162,7 +167,7 @@ fn check(python: &str, is_elevated: bool) -> Vec<Vec<Cell>> {
     let accesses = every_access();
     let mut input = String::new();
     for (_, access) in &accesses {
-        input += &access.sddl(&maker).unwrap();
+        input += &access.to_sddl(&maker).unwrap();
         input += "\n";
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/access_check.py");
@@ -204,46 +209,48 @@ fn check(python: &str, is_elevated: bool) -> Vec<Vec<Cell>> {
     rows
 }
 
-/// Each kind of access, and what is made of several, with the name that the table has for it.
+/// Each kind of access, and some combinations, with their names in the table.
 fn every_access() -> Vec<(String, Access)> {
-    let other = || Access::Sid(OTHER.parse().unwrap());
-    let one = [
-        Access::CurrentUser,
-        Access::LogonSession,
-        Access::Authenticated,
-        Access::Everyone,
-        other(),
-        Access::LowIntegrity,
-        Access::AppContainers,
-        Access::NeverRemote,
-    ];
-    let several = [
-        Access::LogonSession.and(Access::NeverRemote),
-        Access::LogonSession.and(Access::LowIntegrity),
-        Access::Everyone.and(Access::LowIntegrity),
-        Access::Everyone.and(Access::NeverRemote),
-    ];
-    let all = one.into_iter().chain(several);
-    all.map(|access| {
-        // A new kind of access doesn't compile until it has a row.
-        let name = |access: &Access| match access {
-            Access::Sid(_) => "Sid(another user)".into(),
-            Access::CurrentUser
-            | Access::LogonSession
-            | Access::Authenticated
-            | Access::Everyone
-            | Access::LowIntegrity
-            | Access::AppContainers
-            | Access::NeverRemote => format!("{access:?}"),
-            Access::Sddl(_) | Access::AllOf(_) => unreachable!("these have no row of their own"),
+    // This doesn't compile with a new kind of access or restriction. Add it to the list below.
+    let Policy::Rules(Rules {
+        first: Who::CurrentUser | Who::LogonSession | Who::Sid(_),
+        others: _,
+        terms:
+            Terms {
+                logons: Logons::Any | Logons::NotNetwork | Logons::Local,
+                low_integrity: _,
+                app_packages: _,
+            },
+    }) = Access::default().0
+    else {
+        unreachable!("the default is a set of rules");
+    };
+    let another_user: Sid = OTHER.parse().unwrap();
+    macro_rules! named {
+        ($($access:expr,)*) => {
+            vec![$((stringify!($access).replace("Access::", ""), $access)),*]
         };
-        let names: Vec<String> = access.parts().iter().map(name).collect();
-        (names.join(".and(") + &")".repeat(names.len() - 1), access)
-    })
-    .collect()
+    }
+    named![
+        Access::CURRENT_USER,
+        Access::LOGON_SESSION,
+        Access::AUTHENTICATED_USERS,
+        Access::EVERYONE,
+        Access::ADMINISTRATORS,
+        Access::from(another_user),
+        Access::CURRENT_USER.or(another_user),
+        Access::CURRENT_USER.never_remote(),
+        Access::CURRENT_USER.local_logon(),
+        Access::CURRENT_USER.low_integrity(),
+        Access::CURRENT_USER.app_packages(),
+        Access::LOGON_SESSION.never_remote(),
+        Access::LOGON_SESSION.low_integrity(),
+        Access::EVERYONE.low_integrity(),
+        Access::EVERYONE.never_remote(),
+    ]
 }
 
-/// The Python that has Samba's modules, which are the system's packages.
+/// Finds a Python that has Samba's modules, which are packages of the operating system.
 fn python_with_samba() -> Option<&'static str> {
     ["/usr/bin/python3", "python3"].into_iter().find(|python| {
         let mut command = Command::new(python);

@@ -1,14 +1,15 @@
-//! The queue of idle instances of a pipe: which one the next client gets, and when to make others.
+//! The queue of idle instances of a pipe: which one the next client gets, and when to create
+//! others.
 //!
-//! The kernel gives a client the instance that has been listening for longest. So the queue is in the
-//! order in which the instances were made, and a server accepts from its head.
+//! The kernel gives a client the instance that has been listening for longest. So the queue is in
+//! the order in which the instances were created, and a server accepts from its head.
 //!
-//! A name lasts as long as an instance of it. So the queue is never empty while its listener lives:
-//! an instance leaves it only when there is another.
+//! A name exists as long as one of its instances. So the queue is never empty while its listener
+//! exists: an instance leaves it only when there is another.
 
 use std::collections::VecDeque;
 
-/// The instances that no call has accepted a client from, the oldest first.
+/// The instances from which no client has been accepted yet, oldest first.
 #[derive(Debug)]
 pub(crate) struct Backlog<I> {
     idle: VecDeque<I>,
@@ -16,14 +17,14 @@ pub(crate) struct Backlog<I> {
 }
 
 impl<I> Backlog<I> {
-    /// Begins with the instance that took the name; `size` is how many there are to be.
+    /// Starts with the instance that took the name. `size` is the number of instances to keep.
     pub(crate) fn new(first: I, size: usize) -> Backlog<I> {
         let mut idle = VecDeque::with_capacity(size);
         idle.push_back(first);
         Backlog { idle, size }
     }
 
-    /// Makes instances until there are as many as there are to be.
+    /// Creates instances until there are as many as there should be.
     pub(crate) fn fill<E>(&mut self, make: impl FnMut() -> Result<I, E>) -> Result<(), E> {
         self.fill_up_to(self.size, make)
     }
@@ -39,18 +40,20 @@ impl<I> Backlog<I> {
         Ok(())
     }
 
-    /// The instance that the next client gets; none once the queue is closed.
+    /// The instance that the next client gets, or none once the queue is closed.
     ///
-    /// It stays in the queue while its client is waited for: whatever becomes of the wait, a client
-    /// that has come is there for the next call.
+    /// It stays in the queue while a call waits for its client. Whatever the result of the wait, a
+    /// client that has connected is there for the next call.
     pub(crate) fn head(&self) -> Option<&I> {
         self.idle.front()
     }
 
-    /// Takes the head, whose client has come, and makes another instance first.
+    /// Removes the head, whose client has connected, after creating another instance if it was the
+    /// last.
     ///
-    /// An error says that the head is the last one and no other can be made. It keeps its client, and
-    /// a later call may succeed. Where fewer are made than there are to be, a later call makes them.
+    /// An error means that the head is the last instance and no other can be created. It keeps its
+    /// client, and a later call may succeed. If only some of the missing instances can be created,
+    /// a later call creates the others.
     pub(crate) fn accept<E>(
         &mut self,
         mut make: impl FnMut() -> Result<I, E>,
@@ -64,13 +67,13 @@ impl<I> Backlog<I> {
         Ok(head)
     }
 
-    /// Makes anew the instances that are `outdated`, which those with a client must not be.
+    /// Replaces the instances that are `outdated`. Instances with a client must not be.
     ///
-    /// The new instance comes first, so that nothing is lost if it can't be made. Where `at_limit`
-    /// says that there may be no more instances, an old one makes room, unless it's the last.
+    /// The new instance is created first, so nothing is lost if that fails. If `at_limit` says that
+    /// there may be no more instances, an old one is closed to make room, unless it's the last.
     ///
-    /// An error is the last one of those that kept an old instance, or lost it from the queue. A
-    /// later call tries again.
+    /// The error is the last one that left an old instance in place, or removed it without a
+    /// replacement. A later call tries again.
     pub(crate) fn renew<E>(
         &mut self,
         mut outdated: impl FnMut(&I) -> bool,
@@ -105,7 +108,7 @@ impl<I> Backlog<I> {
         result
     }
 
-    /// Gives all instances to the caller, and with them the name.
+    /// Passes all instances to the caller, and the name with them.
     pub(crate) fn close(&mut self) -> VecDeque<I> {
         std::mem::take(&mut self.idle)
     }
@@ -117,14 +120,14 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    /// Why there is no further instance.
+    /// Why another instance can't be created.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Refusal {
         Limit,
         Memory,
     }
 
-    /// A pipe as the kernel has it: every instance, in the queue or out of it.
+    /// A pipe as the kernel sees it: every instance, in the queue or not.
     #[derive(Default)]
     struct Kernel {
         limit: usize,
@@ -139,7 +142,7 @@ mod tests {
         number: usize,
         /// The client that has connected.
         client: Option<char>,
-        /// The setting it was made with.
+        /// The setting with which it was created.
         setting: bool,
         kernel: Pipe,
     }
@@ -198,7 +201,7 @@ mod tests {
     }
 
     impl Backlog<Instance> {
-        /// Connects a client, as the kernel would; it says whether there was an instance for it.
+        /// Connects a client, as the kernel would. Returns whether there was an instance for it.
         fn connect(&mut self, client: char) -> bool {
             let mut listening = self.idle.iter_mut().filter(|one| one.client.is_none());
             listening
@@ -290,7 +293,7 @@ mod tests {
         let pipe = Pipe::new(usize::MAX);
         let mut backlog = pipe.backlog(3);
         assert!(backlog.connect('a'));
-        // Waiting for it failed, or was called off: nobody takes it.
+        // The wait for it failed or was cancelled: no call takes the client.
         for _ in 0..3 {
             assert_eq!(backlog.head().unwrap().client, Some('a'));
         }
@@ -318,7 +321,7 @@ mod tests {
         assert_eq!(backlog.numbers(), [1, 2, 5, 6]);
         assert_eq!(backlog.clients(), "ab");
         assert_eq!(backlog.settings(), [false, false, true, true]);
-        // What is as it should be is left alone.
+        // Instances that are up to date stay.
         assert_eq!(backlog.renew_in(&pipe, true), Ok(()));
         assert_eq!(backlog.numbers(), [1, 2, 5, 6]);
         assert!(!pipe.name_was_free());
@@ -345,7 +348,7 @@ mod tests {
         assert_eq!(backlog.settings(), [true; 3]);
         assert_eq!(backlog.idle.len(), 3);
 
-        // One is left, and the others are with clients that were accepted.
+        // One instance is left; the others belong to accepted clients.
         assert!(backlog.connect('a') && backlog.connect('b'));
         let accepted = [
             backlog.accept_from(&pipe).unwrap(),

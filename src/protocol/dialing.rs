@@ -1,32 +1,32 @@
-//! What to do next while connecting: open, wait, pause, give up.
+//! What to do next while connecting: open, wait, pause or give up.
 
 use std::time::Duration;
 
-/// The first pause. Each further one is twice as long.
+/// The first pause. Each later one is twice as long.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// No pause is longer.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
-/// No wait is longer. Not every system wakes a wait when the pipe that it waits for is gone, so a long
-/// one looks now and then.
+/// The longest wait. Not every system ends a wait when the pipe is gone, so a longer wait is
+/// interrupted now and then to check.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// What the system answered to the last step, unless that connected.
+/// The system's answer to the last step, unless it connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// To an open: each instance of the pipe has its client.
+    /// To an open: every instance of the pipe has a client.
     Busy,
     /// To an open: there is no such pipe.
     Missing,
-    /// To an open: an error that another attempt doesn't mend.
+    /// To an open: an error that another attempt wouldn't fix.
     Failed,
     /// To a wait: an instance is listening.
     Listening,
-    /// To a wait: none was, for as long as the wait was to last.
+    /// To a wait: no instance was listening during the whole wait.
     TimedOut,
-    /// To a wait: any other error. Where a system can't wait it says so in its own way; in Windows
-    /// containers that there is no such pipe, though there is one.
+    /// To a wait: any other error. A system that can't wait reports it in its own way; Windows
+    /// containers report that there is no such pipe, although there is one.
     CannotWait,
     /// The pause is over.
     Paused,
@@ -37,22 +37,22 @@ pub(crate) enum Answer {
 pub(crate) enum Step {
     /// Try to open the pipe.
     Open,
-    /// Wait until an instance is listening, for at most so long.
+    /// Wait until an instance is listening, for at most this long.
     Wait(Duration),
-    /// Do nothing for so long.
+    /// Do nothing for this long.
     Pause(Duration),
-    /// Give up: the server takes no client.
+    /// Give up: the server isn't accepting clients.
     Refuse,
-    /// Give up: the error of the last attempt is the caller's answer.
+    /// Give up: return the error of the last attempt to the caller.
     Fail,
 }
 
-/// One attempt to connect. Its first step is [`Step::Open`].
+/// One call that connects. Its first step is [`Step::Open`].
 #[derive(Debug)]
 pub(crate) struct Dialing {
-    /// Whether a pipe that isn't there is waited for.
+    /// Whether to wait for a pipe that doesn't exist.
     waits_for_server: bool,
-    /// Whether the pipe was there at some time.
+    /// Whether the pipe existed at some point.
     was_busy: bool,
     /// The next pause.
     pause: Duration,
@@ -67,9 +67,9 @@ impl Dialing {
         }
     }
 
-    /// Decides what to do after `answer`, with so much time left.
+    /// Decides what to do after `answer`, with this much time left.
     ///
-    /// Every way from one open to the next waits or pauses, so that a client never keeps a processor
+    /// Between two opens there is always a wait or a pause, so a client never keeps a processor
     /// busy, whatever the system answers.
     pub(crate) fn next(&mut self, answer: Answer, left: Duration) -> Step {
         self.was_busy |= answer == Answer::Busy;
@@ -78,7 +78,7 @@ impl Dialing {
             Answer::Busy => Step::Wait(left.min(LONGEST_WAIT)),
             Answer::Missing if self.waits_for_server && left.is_zero() => Step::Refuse,
             Answer::Missing if self.waits_for_server => self.pause(left),
-            // The server that was busy has gone.
+            // The busy server is gone.
             Answer::Missing if self.was_busy => Step::Refuse,
             Answer::Missing | Answer::Failed => Step::Fail,
             Answer::CannotWait => self.pause(left),
@@ -103,8 +103,8 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Dials in a world of its own, where `open` and `wait` answer and time passes only by waiting.
-    /// Returns the last step, how often `open` was asked, and when it ended.
+    /// Connects in a simulated world, where `open` and `wait` give the answers and time passes only
+    /// by waiting. Returns the last step, how often `open` was called, and when it ended.
     fn dial(
         waits_for_server: bool,
         timeout: Duration,
@@ -147,8 +147,8 @@ mod tests {
 
         let pause = Step::Pause(millis(1));
         let wait = Step::Wait(millis(500));
-        // The step by what is waited for and whether the pipe was busy before: neither, the one,
-        // the other, both. First with time left, then without.
+        // The expected steps by whether to wait for the server and whether the pipe was busy
+        // before: neither, the first, the second, both. First with time left, then without.
         for (answer, with_time, without) in [
             (Busy, [wait; 4], [Step::Refuse; 4]),
             (
@@ -186,21 +186,21 @@ mod tests {
     fn a_busy_server_is_waited_for_without_polling_until_the_time_is_up() {
         let (step, opens, took) = dial(false, SECOND, |_| Answer::Busy, in_vain);
         assert_eq!((step, opens, took), (Step::Refuse, 2, SECOND));
-        // For longer, one attempt a second.
+        // A longer wait makes one attempt per second.
         let (step, opens, took) = dial(true, 60 * SECOND, |_| Answer::Busy, in_vain);
         assert_eq!((step, opens, took), (Step::Refuse, 61, 60 * SECOND));
     }
 
     #[test]
     fn where_waiting_is_not_possible_a_busy_pipe_is_tried_now_and_then() {
-        // In Windows containers.
+        // As in Windows containers.
         let cannot = |_, _| (Answer::CannotWait, Duration::ZERO);
         for waits_for_server in [false, true] {
             let (step, opens, took) = dial(waits_for_server, SECOND, |_| Answer::Busy, cannot);
             assert_eq!((step, took), (Step::Refuse, SECOND));
             assert!((60..80).contains(&opens), "{opens} attempts");
         }
-        // And it's not missed when an instance is free; "Failed" stands for the end of the test.
+        // A free instance isn't missed. `Failed` stands for the end of the test.
         let free = |now| match now {
             now if now < millis(300) => Answer::Busy,
             _ => Answer::Failed,
@@ -227,7 +227,7 @@ mod tests {
             Duration::ZERO => Answer::Busy,
             _ => Answer::Missing,
         };
-        // The wait says so, after a while or at once; or it sleeps on, as some do.
+        // The wait reports it, after a while or at once; or it goes on, as on some systems.
         for (answer, after) in [
             (Answer::CannotWait, millis(200)),
             (Answer::CannotWait, Duration::ZERO),
@@ -243,7 +243,7 @@ mod tests {
     fn whatever_the_system_answers_it_ends_in_time_and_does_not_spin() {
         let opened = [Answer::Busy, Answer::Missing, Answer::Failed];
         let waited = [Answer::Listening, Answer::TimedOut, Answer::CannotWait];
-        // Every sequence of six answers to an open and to the wait after it, over and over.
+        // Every sequence of six answers to an open and to the wait after it, repeated.
         let length = if cfg!(miri) { 2 } else { 6 };
         for sequence in 0..9_usize.pow(length) {
             let nth = |n: usize| sequence / 9_usize.pow(n as u32 % length) % 9;
@@ -259,7 +259,7 @@ mod tests {
                     waits += 1;
                     match waited[nth(waits) / 3] {
                         Answer::TimedOut => (Answer::TimedOut, longest),
-                        // Another client was faster, and that took it a while.
+                        // Another client was faster, and that took some time.
                         Answer::Listening => (Answer::Listening, millis(1)),
                         answer => (answer, Duration::ZERO),
                     }

@@ -1,9 +1,9 @@
-//! The end of the writing half: who may still write, and the mark that comes after the last byte.
+//! The end of the writing half: which calls may still write, and the mark after the last byte.
 //!
-//! An empty message marks the end. No byte may come after it, so calls that write are counted.
-//! Shutting down closes the count, and whoever is last then sends the mark: the call that shut down
-//! if nobody writes, or the last call that writes. It's sent once; where that fails, the next call
-//! that shuts down tries again.
+//! An empty message marks the end. No byte may come after it, so the calls that write are counted.
+//! Shutting down closes the count. The last call then sends the mark: the call that shuts down if
+//! no other call is writing, or the last call that writes. The mark is sent once. If that fails,
+//! the next call that shuts down tries again.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,18 +11,18 @@ use std::sync::{Mutex, PoisonError};
 /// The writing half of a stream.
 #[derive(Debug)]
 pub(crate) struct WritingHalf {
-    /// The calls that write, and `CLOSED`.
+    /// The number of calls that are writing, and the flag `CLOSED`.
     writers: AtomicU32,
     /// Whether the mark has been sent. The lock keeps it from being sent twice.
     marked: Mutex<bool>,
 }
 
-/// What is left to do for the one who asks.
+/// What the caller must do next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Then {
-    /// To mark the end.
+    /// Mark the end.
     Mark,
-    /// Nothing: nobody has shut it down, or others write still.
+    /// Nothing: the half isn't shut down, or other calls are still writing.
     Nothing,
 }
 
@@ -36,7 +36,8 @@ impl WritingHalf {
         }
     }
 
-    /// Lets a call write (`true`), unless the half is shut down. It has to [`leave`](Self::leave).
+    /// Lets a call write, and returns `true`, unless the half is shut down. The call must
+    /// [`leave`](Self::leave) when it's done.
     pub(crate) fn enter(&self) -> bool {
         let one_more = |count| (count & Self::CLOSED == 0).then_some(count + 1);
         self.writers
@@ -44,7 +45,7 @@ impl WritingHalf {
             .is_ok()
     }
 
-    /// Ends a call that was let write.
+    /// Ends a call that [`enter`](Self::enter) let write.
     pub(crate) fn leave(&self) -> Then {
         match self.writers.fetch_sub(1, Ordering::AcqRel) {
             before if before == Self::CLOSED + 1 => Then::Mark,
@@ -52,7 +53,7 @@ impl WritingHalf {
         }
     }
 
-    /// Lets no further call write.
+    /// Lets no further calls write.
     pub(crate) fn close(&self) -> Then {
         match self.writers.fetch_or(Self::CLOSED, Ordering::AcqRel) & !Self::CLOSED {
             0 => Then::Mark,
@@ -60,7 +61,7 @@ impl WritingHalf {
         }
     }
 
-    /// Marks the end by `send`, unless it has been marked.
+    /// Marks the end by calling `send`, unless it has been marked.
     pub(crate) fn mark<E>(&self, send: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
         if !*marked {
@@ -93,7 +94,7 @@ mod tests {
         assert_eq!(half.close(), Then::Nothing);
         assert_eq!(half.leave(), Then::Nothing);
         assert_eq!(half.leave(), Then::Mark);
-        // The mark may have failed: whoever shuts down again tries again.
+        // The mark may have failed: another shutdown tries again.
         assert_eq!(half.close(), Then::Mark);
     }
 

@@ -1,28 +1,29 @@
-//! How a handle is handed over: the messages of an exchange, and how far a stream is in it.
+//! How a handle is handed over: the messages of an exchange, and a stream's progress in it.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// How far a stream is in handing over handles, each of which is an `H`.
+/// A stream's progress in handing over handles of type `H`.
 pub(crate) struct Handoff<H> {
-    /// Beside the lock, so that a read needn't take it: whether messages of an exchange may come.
+    /// Whether messages of an exchange may arrive. It's outside the lock, so that a read doesn't
+    /// take the lock.
     is_open: AtomicBool,
     exchanges: Mutex<Exchanges<H>>,
 }
 
 /// The exchanges that aren't concluded.
 pub(crate) struct Exchanges<H> {
-    /// The offers of this end that the peer hasn't answered yet, the oldest first. All but the last
-    /// are withdrawn. A peer answers what it reads, and what it doesn't read fills the pipe, so there
+    /// The offers of this end that the peer hasn't answered yet, oldest first. All but the last are
+    /// withdrawn. A peer answers what it reads, and what it doesn't read fills the pipe, so there
     /// are never many.
     pub(crate) unanswered: VecDeque<u128>,
     /// The peer's offer that was read and isn't concluded yet.
     pub(crate) received: Option<Received<H>>,
 }
 
-/// An offer of the peer's.
+/// An offer from the peer.
 pub(crate) struct Received<H> {
     pub(crate) id: u128,
     /// The handle, or why it couldn't be taken.
@@ -47,7 +48,7 @@ impl<H> Handoff<H> {
         }
     }
 
-    /// Looks at the exchanges and changes them.
+    /// Calls `change` with the exchanges, and returns its result.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Exchanges<H>) -> T) -> T {
         let mut exchanges = self
             .exchanges
@@ -59,7 +60,7 @@ impl<H> Handoff<H> {
         changed
     }
 
-    /// Fails where a read could take a message of an exchange for data.
+    /// Fails if a read could take a message of an exchange for data.
     pub(crate) fn check_read(&self) -> io::Result<()> {
         if self.is_open.load(Ordering::Acquire) {
             return Err(io::Error::new(
@@ -72,14 +73,14 @@ impl<H> Handoff<H> {
     }
 }
 
-/// What a message says.
+/// The meaning of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
     /// The sender offers a handle.
     Offered = 1,
     /// The receiver has duplicated it.
     Taken,
-    /// The receiver couldn't; the sender sends it back when it has read that.
+    /// The receiver couldn't duplicate it. The sender sends this back when it has read it.
     Refused,
     /// The sender confirms what was taken.
     Given,
@@ -101,13 +102,14 @@ impl Step {
     }
 }
 
-/// What two processes say to each other about a handle.
+/// A message between two processes about a handle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Message {
     pub(crate) step: Step,
-    /// Which offer this is about.
+    /// The offer that this is about.
     pub(crate) id: u128,
-    /// The process that offers, and its number for the handle; 0 in other messages.
+    /// The process that makes the offer, and its number for the handle. Both are 0 in other
+    /// messages.
     pub(crate) process: u32,
     pub(crate) number: u64,
 }

@@ -1,34 +1,37 @@
-//! What there is to know of one end of a pipe before it's read or written, and what that makes of a
-//! read.
+//! What is known about one end of a pipe before it's read or written, and how that decides what a
+//! read has found.
 
-/// What is known of one end. It doesn't change while the end is open.
+/// What is known about one end. It doesn't change while the end is open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Facts {
-    /// The most that is written at once: no more than the pipe's quota. A pending write of that size
-    /// or less has delivered nothing yet, so one that is cancelled can be reported as such.
+    /// The most bytes that are written at once: no more than the pipe's quota. A pending write of
+    /// at most that size has delivered nothing yet, so it can be cancelled and reported as not
+    /// sent.
     pub(crate) chunk: usize,
-    /// Whether the pipe keeps messages apart, so that an empty one can mark the end.
+    /// Whether the pipe keeps message boundaries, so that an empty message can mark the end.
     pub(crate) has_messages: bool,
-    /// Whether reads of this end stop where messages do.
+    /// Whether reads of this end stop at message boundaries.
     pub(crate) reads_by_message: bool,
     /// Whether this is the server's end.
     pub(crate) is_server: bool,
 }
 
-/// What a read of no bytes says when it's over.
+/// The result of a completed read of zero bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Found {
     /// The peer has marked the end.
     End,
-    /// Data, or nothing any more: look again.
+    /// Data, or nothing any more: check again.
     Perhaps,
 }
 
 impl Facts {
-    /// The most that one write hands to the kernel, which copies it, however large the quota.
+    /// The most bytes that one write passes to the kernel, which copies them, however large the
+    /// quota is.
     const LONGEST_CHUNK: usize = 1 << 20;
 
-    /// Those of a client's end whose server has disconnected it, of which nothing more can be known.
+    /// The facts of a client's end that the server has disconnected. Nothing more can be known
+    /// about it.
     pub(crate) const DISCONNECTED: Facts = Facts {
         chunk: 1,
         has_messages: true,
@@ -36,11 +39,11 @@ impl Facts {
         is_server: false,
     };
 
-    /// Those of an end whose writes the kernel queues up to `quota` bytes of. One that keeps messages
-    /// is read by message.
+    /// The facts of an end for which the kernel queues up to `quota` bytes of writes. If the pipe
+    /// keeps message boundaries, the end is read by message.
     pub(crate) fn new(quota: usize, has_messages: bool, is_server: bool) -> Facts {
         Facts {
-            // One byte is never partly delivered, so it does where there is no quota at all.
+            // One byte is never delivered in part, so this works even without any quota.
             chunk: quota.clamp(1, Facts::LONGEST_CHUNK),
             has_messages,
             reads_by_message: has_messages,
@@ -48,14 +51,16 @@ impl Facts {
         }
     }
 
-    /// Whether other reads may be issued while a read of no bytes waits. Where it's read by byte, data
-    /// and the mark of the end look alike to it, so that it's alone until somebody has looked.
+    /// Whether other reads may be issued while a read of zero bytes waits. If an end with messages
+    /// is read by byte, that read can't tell data from the mark of the end. Then no other read may
+    /// be issued until the caller has peeked.
     pub(crate) fn waits_beside_others(&self) -> bool {
         self.reads_by_message == self.has_messages
     }
 
-    /// What a read of no bytes found that is over, after a look showed no data if it was alone. `more`
-    /// is whether more was there than fitted.
+    /// What a completed read of zero bytes has found. If no other read could be issued meanwhile,
+    /// the caller has peeked since and found no data. `more` says whether there was more than
+    /// fitted into the buffer.
     pub(crate) fn found(&self, more: bool) -> Found {
         match self.has_messages && !more {
             true => Found::End,

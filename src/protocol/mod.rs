@@ -1,12 +1,12 @@
-//! The rules by which pipes behave as Unix sockets do: data and small state machines.
+//! The rules that make pipes behave as Unix sockets do: data and small state machines.
 //!
-//! They decide and do nothing else. Their callers make the system calls and wait, each in its own way,
-//! and say here what the system answered. So this layer needs no clock, no kernel and no crate but
-//! std, and is built and tested on every platform.
+//! They only decide. Their callers make the system calls and wait, each in its own way, and pass
+//! the system's answers in. So this layer needs no clock, no kernel and no crate but std, and is
+//! built and tested on every platform.
 
 #![cfg_attr(
     not(windows),
-    allow(dead_code, reason = "only the Windows half connects and listens")
+    allow(dead_code, reason = "only the Windows part connects and listens")
 )]
 
 pub(crate) mod backlog;

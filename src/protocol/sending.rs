@@ -1,12 +1,12 @@
-//! Which bytes of a write go next, and what to report of it.
+//! Which bytes of a write go next, and what the write reports.
 //!
-//! A write goes out in chunks of at most the pipe's quota. A pending chunk of that size has delivered
-//! nothing, so a chunk that was refused, timed out or was cancelled can be reported as not sent, and
-//! the count of those before it is exact.
+//! A write goes out in chunks of at most the pipe's quota. A pending chunk of that size has
+//! delivered nothing. So a chunk that was refused, timed out or was cancelled can be reported as
+//! not sent, and the count of the bytes before it is exact.
 
 use std::ops::Range;
 
-/// A refused chunk is halved, down to this.
+/// A refused chunk is halved, down to this size.
 const SHORTEST_PART: usize = 4 << 10;
 
 /// One call that writes.
@@ -14,9 +14,9 @@ const SHORTEST_PART: usize = 4 << 10;
 pub(crate) struct Sending {
     total: usize,
     sent: usize,
-    /// The most that goes at once.
+    /// The most bytes that are sent at once.
     longest: usize,
-    /// Whether a chunk was refused, so that what goes next is only part of it.
+    /// Whether a chunk was refused, so that the next one is only part of it.
     is_part: bool,
     is_over: bool,
 }
@@ -33,7 +33,7 @@ impl Sending {
         }
     }
 
-    /// The bytes to send next; `None` if the call is over.
+    /// The bytes to send next, or `None` if the call is over.
     pub(crate) fn next(&self) -> Option<Range<usize>> {
         let left = self.total - self.sent;
         if self.is_over || left == 0 {
@@ -42,8 +42,8 @@ impl Sending {
         Some(self.sent..self.sent + left.min(self.longest))
     }
 
-    /// Takes note that the first `count` of those bytes were sent. None at all means that the pipe
-    /// took nothing because there was no room.
+    /// Records that the first `count` of those bytes were sent. A count of zero means that there
+    /// was no room in the pipe.
     pub(crate) fn sent(&mut self, count: usize) {
         self.sent += count;
         // After part of a chunk, the rest would be a message of its own, and another call's bytes
@@ -51,7 +51,7 @@ impl Sending {
         self.is_over |= self.is_part || count == 0;
     }
 
-    /// Takes note that those bytes found no room. Some of them may.
+    /// Records that there was no room for those bytes. There may be room for some of them.
     pub(crate) fn refused(&mut self) {
         let refused = self.longest.min(self.total - self.sent);
         self.is_over |= refused <= SHORTEST_PART;
@@ -59,15 +59,15 @@ impl Sending {
         self.is_part = true;
     }
 
-    /// Takes note that nothing more can be sent.
+    /// Records that nothing more can be sent.
     pub(crate) fn stop(&mut self) {
         self.is_over = true;
     }
 
-    /// What the call reports: how many bytes were sent. `None` is the error that ended it, or that
-    /// there was no room.
+    /// Returns the number of bytes that the call reports as sent. `None` means that it reports the
+    /// error that ended it, or that there was no room.
     pub(crate) fn report(&self) -> Option<usize> {
-        // What has been sent counts. The next call meets the same obstacle.
+        // Bytes that were sent count. The next call meets the same obstacle.
         (self.sent > 0 || self.total == 0).then_some(self.sent)
     }
 }
@@ -117,7 +117,7 @@ mod tests {
         }
         assert_eq!(tries, [65_536, 32_768, 16_384, 8192, 4096]);
         assert_eq!(sending.report(), None);
-        // A short one isn't worth halving.
+        // A short chunk isn't halved.
         let mut sending = Sending::new(100, 65_536);
         sending.refused();
         assert_eq!(sending.next(), None);

@@ -1,7 +1,8 @@
-//! How several buffers become one message, and one message several buffers.
+//! How several buffers become one message, and how one message fills several buffers.
 //!
 //! A pipe takes one buffer at a time. So the parts of a vectored call are copied through a scratch
-//! buffer, which each thread makes at its first such call and keeps. A long part goes from where it is.
+//! buffer, which each thread allocates at its first such call and keeps. A long part is sent
+//! without a copy.
 
 use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
@@ -14,8 +15,8 @@ thread_local! {
     static IDLE: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
-/// Lends this thread's scratch buffer. One that's lent already, or of a thread that is ending, is made
-/// anew.
+/// Lends this thread's scratch buffer. If it's already lent, or if the thread is ending, a new one
+/// is allocated.
 fn with_scratch<T>(call: impl FnOnce(&mut [u8]) -> T) -> T {
     let idle = IDLE.try_with(Cell::take).ok().flatten();
     let mut scratch = idle.unwrap_or_else(|| vec![0; SCRATCH].into_boxed_slice());
@@ -24,7 +25,7 @@ fn with_scratch<T>(call: impl FnOnce(&mut [u8]) -> T) -> T {
     result
 }
 
-/// How many bytes the buffers hold in all.
+/// Returns how many bytes the buffers hold in all.
 pub(crate) fn total<'a, T>(bufs: &'a [T]) -> usize
 where
     T: std::ops::Deref<Target = [u8]> + 'a,
@@ -34,8 +35,8 @@ where
         .fold(0, usize::saturating_add)
 }
 
-/// Passes to `send` the bytes in `range` of all buffers together, or as many of the first of them as go
-/// at once.
+/// Passes to `send` the bytes in `range` of all buffers together, or the first of them if not all
+/// can go at once.
 pub(crate) fn gather<T>(
     bufs: &[IoSlice<'_>],
     range: Range<usize>,
@@ -63,7 +64,8 @@ pub(crate) fn gather<T>(
     })
 }
 
-/// Lets `read` fill one buffer, and copies as many bytes as it says to the buffers, in their order.
+/// Lets `read` fill one buffer, and copies the number of bytes that it returns to the buffers, in
+/// order.
 pub(crate) fn scatter<E>(
     bufs: &mut [IoSliceMut<'_>],
     read: impl FnOnce(&mut [u8]) -> Result<usize, E>,

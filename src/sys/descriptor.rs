@@ -19,18 +19,19 @@ use super::text::wide;
 #[derive(Debug)]
 pub(crate) struct Descriptor(PSECURITY_DESCRIPTOR);
 
-// SAFETY: nothing writes to a descriptor once it's made, and `LocalFree` may be called on any thread.
+// SAFETY: nothing writes to a descriptor once it's created, and `LocalFree` may be called on any
+// thread.
 unsafe impl Send for Descriptor {}
 // SAFETY: as above.
 unsafe impl Sync for Descriptor {}
 
 impl Descriptor {
-    /// Makes the descriptor that a text describes. This corresponds to calling
+    /// Creates the descriptor that an SDDL string describes. This corresponds to calling
     /// `ConvertStringSecurityDescriptorToSecurityDescriptorW`.
     pub(crate) fn from_sddl(sddl: &str) -> io::Result<Descriptor> {
         let text = wide(sddl);
         let mut descriptor = ptr::null_mut();
-        // SAFETY: the text ends with a NUL, and `descriptor` is a place for a pointer.
+        // SAFETY: the text ends with a NUL, and `descriptor` can be written to.
         let ok = unsafe {
             ConvertStringSecurityDescriptorToSecurityDescriptorW(
                 text.as_ptr(),
@@ -48,14 +49,14 @@ impl Descriptor {
         }
     }
 
-    pub(crate) fn as_ptr(&self) -> *const core::ffi::c_void {
+    pub(super) fn as_ptr(&self) -> *const core::ffi::c_void {
         self.0
     }
 
     /// The descriptor in self-relative form.
     #[cfg(test)]
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        // SAFETY: the descriptor is valid and in that form, as the conversion makes it.
+        // SAFETY: the descriptor is valid and in that form, as the conversion creates it.
         unsafe {
             let len = GetSecurityDescriptorLength(self.0) as usize;
             std::slice::from_raw_parts(self.0.cast::<u8>(), len).to_vec()
@@ -65,7 +66,7 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // SAFETY: the conversion allocated it with `LocalAlloc`, and it's used no more.
+        // SAFETY: the conversion allocated it with `LocalAlloc`, and it isn't used any more.
         unsafe { LocalFree(self.0) };
     }
 }

@@ -1,28 +1,31 @@
-//! The one table from Win32 codes to `io::Error`.
+//! The only table that maps Win32 codes to `io::Error`.
 
 use std::{error, fmt, io};
 
+#[cfg(winpipe_sim)]
+use super::sim::win32;
+#[cfg(not(winpipe_sim))]
 use windows_sys::Win32::Foundation as win32;
 
 /// A Win32 error code.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Code(u32);
 
-/// What was being done when a code came back: the same code means different things.
+/// What the call was doing: the same code means different things.
 #[derive(Clone, Copy)]
 pub(crate) enum Doing {
-    /// Opening a pipe that somebody else made.
+    /// Opening a pipe that another process created.
     Connecting,
-    /// Making the first instance of a pipe.
+    /// Creating the first instance of a pipe.
     Binding,
-    /// Anything to a pipe that is there.
+    /// Any operation on an existing pipe.
     Using,
 }
 
 impl Code {
     /// No pipe of that name.
     pub(crate) const FILE_NOT_FOUND: Code = Code(win32::ERROR_FILE_NOT_FOUND);
-    /// The access rights say no.
+    /// The access rights don't allow it.
     pub(crate) const ACCESS_DENIED: Code = Code(win32::ERROR_ACCESS_DENIED);
     /// No instance of the pipe is listening.
     pub(crate) const PIPE_BUSY: Code = Code(win32::ERROR_PIPE_BUSY);
@@ -34,29 +37,32 @@ impl Code {
     pub(crate) const BAD_PIPE: Code = Code(win32::ERROR_BAD_PIPE);
     /// A message was longer than the buffer, which is full.
     pub(crate) const MORE_DATA: Code = Code(win32::ERROR_MORE_DATA);
-    /// The operation goes on.
+    /// The operation is still in progress.
     pub(crate) const IO_PENDING: Code = Code(win32::ERROR_IO_PENDING);
     /// The operation was cancelled.
     pub(crate) const OPERATION_ABORTED: Code = Code(win32::ERROR_OPERATION_ABORTED);
     /// The process has no such handle.
     pub(crate) const INVALID_HANDLE: Code = Code(win32::ERROR_INVALID_HANDLE);
-    /// The thread impersonates nobody.
+    /// The thread isn't impersonating anyone.
     pub(crate) const NO_TOKEN: Code = Code(win32::ERROR_NO_TOKEN);
     /// There is no memory left.
     #[cfg(test)]
     pub(crate) const NO_MEMORY: Code = Code(win32::ERROR_NOT_ENOUGH_MEMORY);
-    /// `WaitNamedPipeW` waited as long as it was told to.
+    /// The time given to `WaitNamedPipeW` has passed.
     pub(crate) const SEM_TIMEOUT: Code = Code(win32::ERROR_SEM_TIMEOUT);
 
-    /// The code that the last call on this thread left. This corresponds to calling `GetLastError`.
-    pub(crate) fn last() -> Code {
+    /// Returns the code of the last call on this thread. This corresponds to calling
+    /// `GetLastError`.
+    #[cfg(not(winpipe_sim))]
+    pub(super) fn last() -> Code {
         let error = io::Error::last_os_error();
         Code(error.raw_os_error().unwrap_or_default() as u32)
     }
 
-    /// The code for a status of the kernel. This corresponds to calling `RtlNtStatusToDosError`.
-    pub(crate) fn of_status(status: win32::NTSTATUS) -> Code {
-        // SAFETY: takes and returns a number, looked up in a table of ntdll's own.
+    /// Converts a kernel status to a code. This corresponds to calling `RtlNtStatusToDosError`.
+    #[cfg(not(winpipe_sim))]
+    pub(super) fn of_status(status: win32::NTSTATUS) -> Code {
+        // SAFETY: takes and returns a number, which is looked up in a table in ntdll.
         Code(unsafe { win32::RtlNtStatusToDosError(status) })
     }
 
@@ -68,7 +74,8 @@ impl Code {
         )
     }
 
-    /// Whether somebody else might have been allowed what this thread acts as was refused.
+    /// Whether the identity that this thread acts as was refused something that another identity
+    /// may be allowed.
     pub(crate) fn is_refusal(self) -> bool {
         matches!(
             self.0,
@@ -76,11 +83,11 @@ impl Code {
         )
     }
 
-    /// Makes the error that the caller sees.
+    /// Creates the error that the caller sees.
     ///
-    /// Where std gives the code the kind that a Unix socket's user expects, it's std's error of that
-    /// code. Otherwise it has the kind expected, says what can be done, and has std's error as its
-    /// source.
+    /// If std gives the code the kind that users of Unix sockets expect, this is std's error for
+    /// the code. Otherwise the error has the expected kind, says what the caller can do, and has
+    /// std's error as its source.
     pub(crate) fn explain(self, doing: Doing) -> io::Error {
         use Doing::{Binding, Connecting, Using};
         use io::ErrorKind;
@@ -94,16 +101,17 @@ impl Code {
                 Binding,
             ) => (
                 ErrorKind::AddrInUse,
-                "the pipe's name is in use: choose another, or end the server that has it \
+                "the pipe's name is in use: choose another name, or close the server that uses it \
                  and the connections it accepted",
             ),
             (win32::ERROR_INVALID_NAME | win32::ERROR_BAD_PATHNAME, Connecting | Binding) => (
                 ErrorKind::InvalidInput,
-                r"Windows refuses this name; `a\b`, for one, can't be while there is a pipe `a`",
+                "Windows rejects this name: choose another (`a\\b`, for example, can't be used \
+                 while there is a pipe `a`)",
             ),
             (win32::ERROR_PIPE_NOT_CONNECTED, Using) => (
                 ErrorKind::BrokenPipe,
-                "the peer has disconnected the pipe: connect anew",
+                "the peer has disconnected the pipe: connect again",
             ),
             (win32::ERROR_PIPE_LISTENING, Using) => (
                 ErrorKind::NotConnected,
@@ -111,8 +119,8 @@ impl Code {
             ),
             (win32::ERROR_BAD_IMPERSONATION_LEVEL, _) => (
                 ErrorKind::PermissionDenied,
-                "this thread acts as a client that lets it do nothing in the client's name: \
-                 drop what impersonate returned first",
+                "this thread impersonates a client that doesn't let it act in the client's name: \
+                 first drop the value that impersonate returned",
             ),
             (win32::ERROR_OPERATION_ABORTED, _) => (
                 ErrorKind::Interrupted,
@@ -123,11 +131,11 @@ impl Code {
         self.with(kind, advice)
     }
 
-    /// The error of a client whose time is up, by the code of his last attempt.
+    /// The error of a client whose time is up, for the code of its last attempt.
     pub(crate) fn refused(self) -> io::Error {
         self.with(
             io::ErrorKind::ConnectionRefused,
-            "the pipe's server takes no client now: see that it runs, or try again later",
+            "the server isn't accepting clients now: check that it's running, or try again later",
         )
     }
 
@@ -140,18 +148,18 @@ impl Code {
             ),
             Code::ACCESS_DENIED => self.with(
                 io::ErrorKind::PermissionDenied,
-                "the pipe's access rights don't let this process make another instance: \
-                 let it read, write and make instances (0x12019f)",
+                "the pipe's access rights don't let this process create another instance: \
+                 grant it the rights to read, write and create instances (0x12019f)",
             ),
             _ => self.explain(Doing::Using),
         }
     }
 
-    /// The error of looking up an account.
+    /// The error of an account lookup.
     pub(crate) fn explain_account(self) -> io::Error {
         self.with(
             io::ErrorKind::NotFound,
-            "no account that can be asked has this identifier",
+            "there is no such account, or the computer that knows it can't be asked",
         )
     }
 
@@ -160,30 +168,30 @@ impl Code {
         match self.0 {
             win32::ERROR_CANNOT_IMPERSONATE => self.with(
                 io::ErrorKind::PermissionDenied,
-                "Windows tells who the client is only after something was read from him: \
+                "Windows provides the client's identity only after something was read from it: \
                  read something first",
             ),
             win32::ERROR_INVALID_FUNCTION => self.with(
                 io::ErrorKind::Unsupported,
-                "only the server can impersonate, by an accepted stream",
+                "only the server can impersonate: use an accepted stream",
             ),
             _ => self.explain(Doing::Using),
         }
     }
 
-    /// The error of taking a handle out of another process.
+    /// The error of taking a handle from another process.
     pub(crate) fn explain_taking(self) -> io::Error {
         match self.0 {
             win32::ERROR_ACCESS_DENIED => self.with(
                 io::ErrorKind::PermissionDenied,
-                "this process may not take handles out of the sender's: run both as the same user, \
-                 or let the sender's grant PROCESS_DUP_HANDLE",
+                "this process isn't allowed to take handles from the sender's: run both as the \
+                 same user, or let the sender's process grant PROCESS_DUP_HANDLE",
             ),
             win32::ERROR_INVALID_HANDLE => self.with(
                 io::ErrorKind::InvalidData,
-                "the sender's process has no open handle of the number that was offered",
+                "the sender's process has no open handle with the offered number",
             ),
-            // There is no process of that number.
+            // There is no process with that id.
             win32::ERROR_INVALID_PARAMETER => {
                 self.with(io::ErrorKind::BrokenPipe, "the sender's process has ended")
             }
@@ -196,7 +204,7 @@ impl Code {
         match self {
             Code::ACCESS_DENIED => self.with(
                 io::ErrorKind::PermissionDenied,
-                "the handle doesn't let the pipe's type be asked for: \
+                "the handle doesn't allow the pipe's type to be queried: \
                  open it with FILE_READ_ATTRIBUTES, too",
             ),
             _ => self.with(io::ErrorKind::InvalidInput, NOT_A_PIPE),
@@ -208,17 +216,22 @@ impl Code {
             kind,
             Explained {
                 advice,
-                source: self.into(),
+                source: self.numbered(),
             },
         )
     }
+
+    /// The error that std makes of the number.
+    fn numbered(self) -> io::Error {
+        io::Error::from_raw_os_error(self.0 as i32)
+    }
 }
 
-/// What is wrong with a handle that isn't an end of a pipe, or can't wait as this crate does.
+/// What is wrong with a handle that isn't one end of a pipe, or can't wait as this crate does.
 const NOT_A_PIPE: &str = "this handle is not one end of a pipe opened for overlapped I/O: \
                           open it with FILE_FLAG_OVERLAPPED";
 
-/// The error of a handle that is synchronous.
+/// The error of a synchronous handle.
 pub(crate) fn synchronous_handle() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, NOT_A_PIPE)
 }
@@ -227,15 +240,39 @@ pub(crate) fn synchronous_handle() -> io::Error {
 pub(crate) fn nonblocking_handle() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        "this end of a pipe is set to PIPE_NOWAIT, and the handle doesn't let that be changed: \
-         set PIPE_WAIT, or open it with FILE_WRITE_ATTRIBUTES, too",
+        "this end of a pipe is set to PIPE_NOWAIT, and the handle doesn't allow that to be \
+         changed: set PIPE_WAIT, or open it with FILE_WRITE_ATTRIBUTES, too",
     )
 }
 
-/// Asks std, whose kind is right for most codes.
+/// What only the simulated kernel says by name.
+#[cfg(winpipe_sim)]
+impl Code {
+    pub(super) const INVALID_FUNCTION: Code = Code(win32::ERROR_INVALID_FUNCTION);
+    pub(super) const INVALID_PARAMETER: Code = Code(win32::ERROR_INVALID_PARAMETER);
+    pub(super) const BROKEN_PIPE: Code = Code(win32::ERROR_BROKEN_PIPE);
+    pub(super) const PIPE_LISTENING: Code = Code(win32::ERROR_PIPE_LISTENING);
+    pub(super) const NONE_MAPPED: Code = Code(win32::ERROR_NONE_MAPPED);
+    pub(super) const CANNOT_IMPERSONATE: Code = Code(win32::ERROR_CANNOT_IMPERSONATE);
+}
+
+/// Uses std's error, whose kind is right for most codes.
+#[cfg(not(winpipe_sim))]
 impl From<Code> for io::Error {
     fn from(code: Code) -> io::Error {
-        io::Error::from_raw_os_error(code.0 as i32)
+        code.numbered()
+    }
+}
+
+/// To std the number is one of the system that it runs on, which only some codes are like.
+#[cfg(winpipe_sim)]
+impl From<Code> for io::Error {
+    fn from(code: Code) -> io::Error {
+        let (kind, error) = (win32::kind(code.0), code.numbered());
+        match error.kind() == kind {
+            true => error,
+            false => code.with(kind, "the simulated kernel says"),
+        }
     }
 }
 
@@ -246,7 +283,7 @@ impl fmt::Debug for Code {
     }
 }
 
-/// An operating system's error whose kind std would not have chosen.
+/// A system error with a kind that std wouldn't have chosen.
 #[derive(Debug)]
 struct Explained {
     advice: &'static str,
@@ -295,7 +332,7 @@ mod tests {
         ] {
             let error = Code(code).explain(doing);
             assert_eq!(error.kind(), kind, "code {code}");
-            // The number is there, on the error or on its source.
+            // The number is kept, in the error or in its source.
             let number = error.raw_os_error().or_else(|| {
                 let source = error.get_ref()?.source()?;
                 source.downcast_ref::<io::Error>()?.raw_os_error()

@@ -1,4 +1,4 @@
-//! System calls that fail in a test as they can't be made to fail otherwise.
+//! System calls that fail on request, for tests in which they can't be made to fail otherwise.
 
 use std::cell::Cell;
 
@@ -20,17 +20,17 @@ pub(crate) fn inject(call: &'static str, code: Code) {
     inject_times(call, code, 1);
 }
 
-/// Makes the next so many system calls of that name, on this thread, fail with that code.
+/// Makes the next `times` system calls of that name, on this thread, fail with that code.
 pub(crate) fn inject_times(call: &'static str, code: Code, times: u32) {
     FAULT.set(Some(Fault { call, code, times }));
 }
 
-/// Calls off the faults, and returns how many there were left.
+/// Removes the faults, and returns how many were left.
 pub(crate) fn call_off() -> u32 {
     FAULT.take().map_or(0, |fault| fault.times)
 }
 
-/// Fails if a fault was injected here. A call for which there can be faults asks first.
+/// Fails if a fault was injected here. A function that can have faults calls this first.
 pub(super) fn strike(call: &str) -> Result<(), Code> {
     match FAULT.get() {
         Some(fault) if fault.call == call => {

@@ -1,33 +1,62 @@
-//! The system's calls, and nothing else.
+//! The system calls, and nothing else.
 //!
-//! The rules of this layer:
+//! # The rules of this layer
 //! - It holds the crate's only `unsafe` code and its only use of `windows_sys`. It imports nothing
 //!   from the rest of the crate.
-//! - One function, one system call, named as the call is in snake case; its doc says which.
-//! - Each `unsafe` block has a SAFETY comment with the *fact* relied on.
-//! - The operating system's error is taken on the next line and translated by `error`, once.
-//! - Every call leaves one `log::trace!` record with its arguments and result. `record` says when it's
-//!   written.
+//! - One function makes one system call, and has its name in snake case. Its doc says which call it
+//!   is.
+//! - Each `unsafe` block has a SAFETY comment that states the *fact* relied on.
+//! - The operating system's error is read on the next line, and translated once, by `error`.
+//! - Every call leaves one `log::trace!` record with its arguments and result. `record` decides
+//!   when it's written.
 //! - No operation outlives its call: `operation` returns only when the kernel is done with the
 //!   memory it was given.
+//!
+//! # What it offers
+//! The layer is a seam: what it offers names nothing of `windows_sys`, so another kernel can answer.
+//! With `--cfg winpipe_sim` the one in `sim` does, on any platform.
+//!
+//! | Module | Types | Calls |
+//! |---|---|---|
+//! | `descriptor` | `Descriptor` | `Descriptor::from_sddl` |
+//! | `error` | `Code`, `Doing` | the error that the caller sees: `explain`, `refused`, … |
+//! | `operation` | `Operation`, `Event`, `Attend`, `Transferred`, `Waited` | `is_pending`, `is_complete`; `set`, `reset`, `wait` |
+//! | `pipe` | `Pipe`, `Device`, `Instance`, `LocalInformation`, `HandleState`, `Quality` | make, open, duplicate, connect, read, write, peek, flush, query, set; `wait_named_pipe` |
+//! | `process` | `Handle`, `Process` | `process_prng`, `Process::open`, `duplicate_handle` |
+//! | `record` | `Hold` | `hold`, `write` |
+//! | `text` | | `wide` |
+//! | `token` | `Token`, `Impersonated`, `AsProcess` | whose they are, `is_member`, `lookup_account_sid` |
+//!
+//! `error`, `record`, `text` and `fault` are the same for both kernels. Handles of other programs
+//! exist on Windows alone: there `Pipe` converts from and to std's handle types, and `process` can
+//! take a handle out of another process.
 
-#[cfg(windows)]
+#[cfg(all(windows, not(winpipe_sim)))]
 pub(crate) mod descriptor;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
+#[cfg_attr(
+    winpipe_sim,
+    allow(dead_code, reason = "it takes no handle out of a process")
+)]
 pub(crate) mod error;
-#[cfg(all(windows, test))]
+#[cfg(all(any(windows, winpipe_sim), test))]
 pub(crate) mod fault;
-#[cfg(windows)]
+#[cfg(all(windows, not(winpipe_sim)))]
 pub(crate) mod operation;
-#[cfg(windows)]
+#[cfg(all(windows, not(winpipe_sim)))]
 pub(crate) mod pipe;
-#[cfg(windows)]
+#[cfg(all(windows, not(winpipe_sim)))]
 pub(crate) mod process;
-#[cfg(windows)]
+#[cfg(any(windows, winpipe_sim))]
 pub(crate) mod record;
-#[cfg(windows)]
+#[cfg(winpipe_sim)]
+mod sim;
+#[cfg(any(windows, winpipe_sim))]
 pub(crate) mod text;
-#[cfg(windows)]
+#[cfg(all(windows, not(winpipe_sim)))]
 pub(crate) mod token;
-#[cfg(unix)]
+#[cfg(all(unix, not(winpipe_sim)))]
 pub(crate) mod unix;
+
+#[cfg(winpipe_sim)]
+pub(crate) use sim::{descriptor, operation, pipe, process, token};

@@ -1,8 +1,9 @@
-//! One overlapped operation: an `OVERLAPPED` and its event, issued, attended to, concluded.
+//! One overlapped operation: an `OVERLAPPED` and its event, from issue to result.
 //!
-//! **No operation outlives its call.** An [`Operation`] is on the stack of [`run`], which returns only
-//! when the kernel is done with it and with the caller's buffer: by completion, or by a cancel whose
-//! completion was waited for. How long to wait is decided above this layer, by [`Attend`].
+//! **No operation outlives its call.** An [`Operation`] is on the stack of [`run`], which returns
+//! only when the kernel no longer uses it or the caller's buffer: after completion, or after a
+//! cancellation whose completion was waited for. How long to wait is decided above this layer, by
+//! [`Attend`].
 
 use std::cell::{Cell, UnsafeCell};
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
@@ -22,17 +23,17 @@ use windows_sys::core::BOOL;
 use super::error::Code;
 use super::record::trace;
 
-/// What an operation did.
+/// The result of an operation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Transferred {
     /// The bytes read or written.
     pub(crate) count: usize,
-    /// Whether the buffer was too short for the message: the rest of it stays for the next read.
+    /// Whether the buffer was too short for the message. The rest stays for the next read.
     pub(crate) more: bool,
 }
 
-/// Sees to an operation that has been issued. When this returns, an operation that is still pending
-/// is cancelled.
+/// Handles an operation that has been issued, by waiting if it's pending. When this returns, an
+/// operation that is still pending is cancelled.
 pub(crate) type Attend<'a> = &'a mut dyn FnMut(&Operation<'_>);
 
 /// One overlapped operation on `handle`.
@@ -43,23 +44,25 @@ pub(crate) struct Operation<'a> {
     state: Cell<State>,
 }
 
-/// How far an operation has come.
+/// The state of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
-    /// It failed, and the kernel has nothing to do with it any more, or never had.
+    /// It failed, and the kernel no longer uses its memory, or never did.
     Failed(Code),
     /// The kernel may write to its memory.
     Pending,
-    /// It's complete, and its status block is filled. `more` is left of the message.
+    /// It's complete, and its status block is filled. `more` says whether part of the message is
+    /// left.
     Complete { more: bool },
 }
 
-/// Issues an operation on `handle` and sees it to its end.
+/// Issues an operation on `handle`, and returns when it's over.
 ///
-/// `issue` calls the system with the `OVERLAPPED` of the operation it's given, and at once hands what
-/// the call returned to [`Operation::issued`]. The memory it passes to that call must outlive `run`.
+/// `issue` makes the system call with the `OVERLAPPED` of the operation that it's given, and
+/// immediately passes what the call returned to [`Operation::issued`]. The memory that it passes to
+/// that call must outlive `run`.
 ///
-/// The result is what the operation did, also where it completed although it was being cancelled.
+/// The result is what the operation did, even if it completed while it was being cancelled.
 pub(super) fn run(
     handle: BorrowedHandle<'_>,
     attend: Attend<'_>,
@@ -78,8 +81,8 @@ impl<'a> Operation<'a> {
     fn new(handle: BorrowedHandle<'a>) -> Result<Operation<'a>, Code> {
         let event = Event::of_this_thread()?;
         let overlapped = OVERLAPPED {
-            // The lowest bit keeps the completion from a completion port that the handle may belong
-            // to: its owner would take our OVERLAPPED for one of its own.
+            // The lowest bit suppresses the completion packet if the handle belongs to a completion
+            // port: its owner would take our OVERLAPPED for one of its own.
             hEvent: event.as_raw_handle().map_addr(|event| event | 1),
             ..OVERLAPPED::default()
         };
@@ -91,12 +94,12 @@ impl<'a> Operation<'a> {
         })
     }
 
-    /// What to pass to the call.
+    /// The pointer to pass to the system call.
     pub(super) fn overlapped(&self) -> *mut OVERLAPPED {
         self.overlapped.get()
     }
 
-    /// Takes what the call returned, with the error of this thread where that is false.
+    /// Records what the call returned and, if that is false, this thread's last error.
     pub(super) fn issued(&self, ok: BOOL) -> State {
         let state = match ok {
             0 => match Code::last() {
@@ -111,20 +114,20 @@ impl<'a> Operation<'a> {
         state
     }
 
-    /// Whether it was issued and didn't come to its end at once.
+    /// Whether it was issued and didn't complete at once.
     pub(crate) fn is_pending(&self) -> bool {
         self.state.get() == State::Pending
     }
 
-    /// Whether the kernel is done with the operation, which was pending.
+    /// Whether the kernel is done with the operation, which must have been pending.
     pub(crate) fn is_complete(&self) -> bool {
         // SAFETY: the OVERLAPPED lives as long as `self`. The kernel writes the status last, as a
-        // whole, and from any thread, which is what an atomic load with acquire is for.
+        // whole, and from any thread, so it's read by an atomic load with acquire ordering.
         let status = unsafe { AtomicUsize::from_ptr(&raw mut (*self.overlapped.get()).Internal) };
         status.load(Ordering::Acquire) as i32 != STATUS_PENDING
     }
 
-    /// What is set when the operation is complete. Others may set it, too.
+    /// The event that is set when the operation is complete. Other threads may set it, too.
     pub(crate) fn event(&self) -> &Event {
         &self.event
     }
@@ -134,13 +137,13 @@ impl<'a> Operation<'a> {
         if !self.is_complete() {
             let handle = self.handle.as_raw_handle();
             // SAFETY: the handle is borrowed, and the OVERLAPPED is the one that was issued on it.
-            // An error says that there's nothing left to cancel: then the completion is on its way.
+            // An error means that there's nothing left to cancel: the completion is on its way.
             let _ok = unsafe { CancelIoEx(handle, self.overlapped.get()) };
             trace!("CancelIoEx({handle:?}) = {_ok}");
         }
         while !self.is_complete() {
-            // The kernel sets the event last of all, so what sets it before is a wake-up from
-            // elsewhere. Neither call fails on an event that is open.
+            // The kernel sets the event last, so an event that is set before that is a wake-up from
+            // elsewhere. Neither call fails on an open event.
             self.event.reset();
             if !self.is_complete() {
                 let _ = self.event.wait(INFINITE);
@@ -155,7 +158,7 @@ impl<'a> Operation<'a> {
         });
     }
 
-    /// The outcome of an operation that isn't pending.
+    /// The result of an operation that isn't pending.
     fn result(&self) -> Result<Transferred, Code> {
         match self.state.get() {
             State::Failed(code) => Err(code),
@@ -169,7 +172,7 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// The way out when a call unwinds: the kernel still has our stack.
+/// This also runs when a call unwinds, while the kernel may still use our stack.
 impl Drop for Operation<'_> {
     fn drop(&mut self) {
         if self.is_pending() {
@@ -180,11 +183,11 @@ impl Drop for Operation<'_> {
 }
 
 thread_local! {
-    /// The event of this thread, while no call of this thread uses it.
+    /// The event of this thread, while no call of the thread uses it.
     static IDLE_EVENT: Cell<Option<Event>> = const { Cell::new(None) };
 }
 
-/// An event that stays set until it's reset. Its clones are the same event.
+/// A manual-reset event. Clones are the same event.
 #[derive(Clone, Debug)]
 pub(crate) struct Event(Arc<OwnedHandle>);
 
@@ -199,7 +202,7 @@ impl Event {
     /// Takes this thread's event, for one operation. The kernel resets it when the operation is
     /// issued, so two operations must never share it.
     fn of_this_thread() -> Result<Event, Code> {
-        // A thread that is ending has no event any more.
+        // A thread that is ending no longer has an event.
         match IDLE_EVENT.try_with(Cell::take) {
             Ok(Some(event)) => Ok(event),
             _ => Event::new(),
@@ -221,7 +224,7 @@ impl Event {
         if event.is_null() {
             return Err(code);
         }
-        // SAFETY: the call has just made the handle, and nobody else has it.
+        // SAFETY: the call has just created the handle, and nothing else owns it.
         Ok(Event(Arc::new(unsafe {
             OwnedHandle::from_raw_handle(event)
         })))
@@ -247,8 +250,8 @@ impl Event {
         trace!("ResetEvent({event:?}) = {_ok}");
     }
 
-    /// Waits until it's set, at most so many milliseconds; `u32::MAX` is for ever. This corresponds to
-    /// calling `WaitForSingleObject`.
+    /// Waits until the event is set, for at most this many milliseconds; `u32::MAX` means without
+    /// limit. This corresponds to calling `WaitForSingleObject`.
     pub(crate) fn wait(&self, milliseconds: u32) -> Result<Waited, Code> {
         let event = self.as_raw_handle();
         // SAFETY: the event is open for as long as `self` is.
@@ -263,7 +266,7 @@ impl Event {
     }
 }
 
-/// The same event, not another that is like it.
+/// Events are equal if they are the same event.
 impl PartialEq for Event {
     fn eq(&self, other: &Event) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -1,5 +1,6 @@
-//! One function for each call that concerns a pipe.
+//! One function for each system call on pipes.
 
+use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::windows::io::{
@@ -46,36 +47,38 @@ use super::text::unicode_string;
 #[cfg(test)]
 use windows_sys::Win32::System::Pipes::PIPE_NOWAIT;
 
-/// What a client asks for: to read and to write, but not to create instances (`FILE_APPEND_DATA`,
-/// which `GENERIC_WRITE` would include).
+/// The access that a client requests: to read and write, but not to create instances
+/// (`FILE_APPEND_DATA`, which `GENERIC_WRITE` would include).
 const CLIENT_ACCESS: u32 =
     FILE_GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_EA | FILE_WRITE_ATTRIBUTES;
 
-/// The most that one read or write asks for. The kernel copies the whole of a write into its own
-/// memory, and looks at every page of the buffer of a read.
+/// The most bytes per read or write. The kernel copies a whole write into its own memory, and
+/// checks every page of a read's buffer.
 const LONGEST_TRANSFER: usize = 1 << 20;
 
-/// The most that one peek asks for. Windows makes room for all of it twice on the way.
+/// The most bytes per peek. Windows allocates room for all of them twice on the way.
 const LONGEST_PEEK: usize = 64 << 10;
 
 /// One end of a pipe, open for overlapped I/O, and closed on drop.
-#[derive(Debug)]
 pub(crate) struct Pipe(ManuallyDrop<OwnedHandle>);
 
-/// How to make an instance of a pipe.
+/// The device that all pipes belong to.
+pub(crate) struct Device(OwnedHandle);
+
+/// How to create an instance of a pipe.
 #[derive(Clone, Copy)]
 pub(crate) struct Instance<'a> {
-    /// The folder that the name is relative to: none for a path, the pipe device for no name at all.
-    pub(crate) root: Option<BorrowedHandle<'a>>,
-    /// The path, `\??\pipe\NAME` with a NUL at its end, or nothing.
+    /// What the name is relative to: none for a path, the pipe device for a pipe without a name.
+    pub(crate) root: Option<&'a Device>,
+    /// The path, `\??\pipe\NAME` with a terminating NUL, or nothing.
     pub(crate) name: &'a [u16],
-    /// Who may connect.
+    /// Which users can connect.
     pub(crate) descriptor: Option<&'a Descriptor>,
-    /// Whether it is the first of its name, and fails where it isn't.
+    /// Whether it must be the first instance of its name. If it isn't, creating it fails.
     pub(crate) first: bool,
     /// Whether clients on other computers are refused.
     pub(crate) reject_remote: bool,
-    /// Whether it keeps writes apart as messages, and is read by message.
+    /// Whether the pipe keeps message boundaries, and is read by message.
     pub(crate) by_message: bool,
     /// How many instances the name may have.
     pub(crate) limit: u32,
@@ -85,27 +88,27 @@ pub(crate) struct Instance<'a> {
     pub(crate) outbound: u32,
 }
 
-/// What the kernel says of one end of a pipe.
+/// What the kernel reports about one end of a pipe.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocalInformation {
-    /// Whether this is the end of the process that made the pipe.
+    /// Whether this is the end of the process that created the pipe.
     pub(crate) is_server: bool,
-    /// Whether the pipe keeps writes apart as messages.
+    /// Whether the pipe keeps message boundaries.
     pub(crate) is_message_type: bool,
     /// The bytes that the kernel queues for the peer before a write waits.
     pub(crate) write_quota: usize,
-    /// Whether a client has connected; also if it has left since.
+    /// Whether a client has connected, even if it has disconnected since.
     pub(crate) has_client: bool,
     /// Whether the other end is closed.
     pub(crate) is_closing: bool,
 }
 
-/// How one end of a pipe is used.
+/// The mode of one end of a pipe.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HandleState {
-    /// Whether its reads stop where messages do.
+    /// Whether its reads stop at message boundaries.
     pub(crate) by_message: bool,
-    /// Whether its calls wait; otherwise it's set to `PIPE_NOWAIT`.
+    /// Whether its calls wait. If not, it's set to `PIPE_NOWAIT`.
     pub(crate) waits: bool,
 }
 
@@ -130,8 +133,15 @@ impl AsHandle for Pipe {
     }
 }
 
-/// This corresponds to calling `CloseHandle`: no flush, no disconnect, and no operation pending, so
-/// the peer reads all that was written and it takes no time.
+/// Prints the handle.
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_raw_handle().fmt(f)
+    }
+}
+
+/// This corresponds to calling `CloseHandle`. There is no flush, no disconnect and no pending
+/// operation, so the peer can read all that was written, and the call takes no time.
 impl Drop for Pipe {
     fn drop(&mut self) {
         let handle = self.0.as_raw_handle();
@@ -142,8 +152,8 @@ impl Drop for Pipe {
 }
 
 impl Pipe {
-    /// Makes a second handle to the same end, not inheritable. This corresponds to calling
-    /// `DuplicateHandle`.
+    /// Creates another handle to the same end. The new handle isn't inheritable. This corresponds
+    /// to calling `DuplicateHandle`.
     pub(crate) fn duplicate_handle(&self) -> io::Result<Pipe> {
         let duplicate = self.0.try_clone();
         trace!(
@@ -153,12 +163,14 @@ impl Pipe {
         Ok(duplicate?.into())
     }
 
-    /// Reads what is there, or waits for it: at most one message, and of a longer one as much as the
-    /// buffer holds. An empty message is 0 bytes. This corresponds to calling `ReadFile`.
+    /// Reads what is available, or waits for it: at most one message, and of a longer message as
+    /// much as the buffer holds. An empty message is 0 bytes. This corresponds to calling
+    /// `ReadFile`.
     ///
-    /// A read of no bytes waits until there is something to read, and takes no data; but it takes an
-    /// empty message. Data that comes while it waits is `more` than fits; an empty message isn't. Of
-    /// what was there before, that says nothing: it's not known whether Windows looks at it.
+    /// A read of zero bytes waits until there is something to read. It takes no data, but it does
+    /// take an empty message. Data that arrives while it waits sets `more`; an empty message
+    /// doesn't. If something was there before, the result says nothing about it: it's unknown
+    /// whether Windows checks.
     pub(crate) fn read_file(
         &self,
         buf: &mut [u8],
@@ -168,8 +180,8 @@ impl Pipe {
         let len = buf.len().min(LONGEST_TRANSFER) as u32;
         operation::run(self.as_handle(), attend, |operation| {
             // SAFETY: `buf` has room for `len` bytes and is borrowed until `run` returns, which it
-            // does only when the operation is over. The count comes from the OVERLAPPED, so none is
-            // asked for here.
+            // does only when the operation is over. The count comes from the OVERLAPPED, so the
+            // call isn't asked for it.
             let ok = unsafe {
                 let at = buf.as_mut_ptr().cast();
                 ReadFile(handle, at, len, ptr::null_mut(), operation.overlapped())
@@ -179,7 +191,7 @@ impl Pipe {
         })
     }
 
-    /// Queues one message: all of it, or nothing if it's cancelled while it fits the quota. This
+    /// Queues one message: all of it, or nothing if it's cancelled and fits the quota. This
     /// corresponds to calling `WriteFile`.
     pub(crate) fn write_file(
         &self,
@@ -200,14 +212,14 @@ impl Pipe {
         })
     }
 
-    /// Copies what could be read now, of the first message only, and takes nothing. This corresponds
-    /// to calling `PeekNamedPipe`.
+    /// Copies what could be read now, of the first message only, and leaves it there. This
+    /// corresponds to calling `PeekNamedPipe`.
     pub(crate) fn peek_named_pipe(&self, buf: &mut [u8]) -> Result<usize, Code> {
         let handle = self.0.as_raw_handle();
         let len = buf.len().min(LONGEST_PEEK) as u32;
         let mut count = 0;
-        // SAFETY: `buf` has room for `len` bytes and `count` is a place for a number; the call
-        // doesn't wait, and keeps neither.
+        // SAFETY: `buf` has room for `len` bytes and `count` can be written to; the call doesn't
+        // wait, and keeps neither.
         let ok = unsafe {
             let (at, null) = (buf.as_mut_ptr().cast(), ptr::null_mut());
             PeekNamedPipe(handle, at, len, &mut count, null, null)
@@ -215,32 +227,33 @@ impl Pipe {
         let code = Code::last();
         trace!("PeekNamedPipe({handle:?}, {len}) = {ok}, {count} bytes");
         match ok {
-            // A message longer than the buffer is an error by name only.
+            // A message that is longer than the buffer is reported as an error, but isn't one.
             0 if code != Code::MORE_DATA => Err(code),
             _ => Ok(count as usize),
         }
     }
 
     /// Waits until a client has connected to this instance. This corresponds to calling
-    /// `ConnectNamedPipe`, which makes Windows forget the identity of a client that was there before:
-    /// ask [`local_information`](Self::local_information) first.
+    /// `ConnectNamedPipe`, which makes Windows forget the identity of a client that has already
+    /// connected: check [`local_information`](Self::local_information) first.
     pub(crate) fn connect_named_pipe(&self, attend: Attend<'_>) -> Result<(), Code> {
         let handle = self.0.as_raw_handle();
         let connected = operation::run(self.as_handle(), attend, |operation| {
-            // SAFETY: the OVERLAPPED outlives the operation, as `run` sees to.
+            // SAFETY: the OVERLAPPED outlives the operation, as `run` guarantees.
             let ok = unsafe { ConnectNamedPipe(handle, operation.overlapped()) };
             let _issued = operation.issued(ok);
             trace!("ConnectNamedPipe({handle:?}) = {_issued:?}");
         });
         match connected {
-            // The client was here before the call; or was, and has left already: its bytes haven't.
+            // The client had connected before the call; or it had, and has disconnected since, but
+            // its bytes are still there.
             Err(Code::PIPE_CONNECTED | Code::NO_DATA) => Ok(()),
             connected => connected.map(|_| ()),
         }
     }
 
-    /// Waits until the peer has read everything. Nothing but the peer ends that wait. This
-    /// corresponds to calling `FlushFileBuffers`.
+    /// Waits until the peer has read everything. Only the peer can end this wait. This corresponds
+    /// to calling `FlushFileBuffers`.
     pub(crate) fn flush_file_buffers(&self) -> Result<(), Code> {
         let handle = self.0.as_raw_handle();
         // SAFETY: takes a handle, which is borrowed.
@@ -250,8 +263,8 @@ impl Pipe {
         if ok == 0 { Err(code) } else { Ok(()) }
     }
 
-    /// Lets reads of this end stop where messages do (or not), and wait. This corresponds to calling
-    /// `SetNamedPipeHandleState`.
+    /// Sets whether reads of this end stop at message boundaries, and makes its calls wait. This
+    /// corresponds to calling `SetNamedPipeHandleState`.
     pub(crate) fn set_named_pipe_handle_state(&self, by_message: bool) -> Result<(), Code> {
         let handle = self.0.as_raw_handle();
         let mode = if by_message {
@@ -268,7 +281,7 @@ impl Pipe {
         if ok == 0 { Err(code) } else { Ok(()) }
     }
 
-    /// Lets no call of this end wait, as another program may have done.
+    /// Makes calls on this end not wait, as another program may have done.
     #[cfg(test)]
     pub(crate) fn set_nowait(&self) {
         let mode = PIPE_READMODE_BYTE | PIPE_NOWAIT;
@@ -280,11 +293,11 @@ impl Pipe {
         assert_ne!(ok, 0);
     }
 
-    /// Asks how this end reads, and whether its calls wait. This corresponds to calling
+    /// Returns how this end reads, and whether its calls wait. This corresponds to calling
     /// `NtQueryInformationFile` for `FilePipeInformation`.
     pub(crate) fn handle_state(&self) -> Result<HandleState, Code> {
         let mut information = FILE_PIPE_INFORMATION::default();
-        // SAFETY: the structure is the one of that class, and holds only numbers.
+        // SAFETY: this is the structure of that class, and it holds only numbers.
         unsafe { self.query(FilePipeInformation, &mut information)? };
         Ok(HandleState {
             by_message: information.ReadMode == FILE_PIPE_MESSAGE_MODE,
@@ -292,17 +305,17 @@ impl Pipe {
         })
     }
 
-    /// Asks for the pipe's type, quotas and state. This corresponds to calling
+    /// Returns the pipe's type, quotas and state. This corresponds to calling
     /// `NtQueryInformationFile` for `FilePipeLocalInformation`.
     pub(crate) fn local_information(&self) -> Result<LocalInformation, Code> {
         let mut information = FILE_PIPE_LOCAL_INFORMATION::default();
-        // SAFETY: the structure is the one of that class, and holds only numbers.
+        // SAFETY: this is the structure of that class, and it holds only numbers.
         unsafe { self.query(FilePipeLocalInformation, &mut information)? };
         let is_server = information.NamedPipeEnd == FILE_PIPE_SERVER_END;
         Ok(LocalInformation {
             is_server,
             is_message_type: information.NamedPipeType & FILE_PIPE_MESSAGE_TYPE != 0,
-            // "Inbound" is to the server, whichever end asks.
+            // "Inbound" means to the server, whichever end asks.
             write_quota: match is_server {
                 true => information.OutboundQuota,
                 false => information.InboundQuota,
@@ -315,15 +328,16 @@ impl Pipe {
         })
     }
 
-    /// A pipe's owner and integrity label, as a descriptor in self-relative form. This corresponds to
-    /// calling `GetKernelObjectSecurity`.
+    /// Returns the pipe's owner and integrity label, as a descriptor in self-relative form. This
+    /// corresponds to calling `GetKernelObjectSecurity`.
     pub(crate) fn origin(&self) -> io::Result<Vec<u8>> {
         let handle = self.0.as_raw_handle();
         let what = OWNER_SECURITY_INFORMATION | LABEL_SECURITY_INFORMATION;
-        // An identifier and a list of one entry: less than 200 bytes. Numbers, as it has to be aligned.
+        // A SID and an ACL with one entry: less than 200 bytes. It's an array of numbers for the
+        // alignment.
         let mut descriptor = [0_u32; 256];
         let mut len = 0;
-        // SAFETY: the handle is borrowed, and there is room for as many bytes as is said.
+        // SAFETY: the handle is borrowed, and the buffer has room for the given number of bytes.
         let ok = unsafe {
             let (at, room) = (
                 descriptor.as_mut_ptr().cast(),
@@ -342,8 +356,9 @@ impl Pipe {
             .collect())
     }
 
-    /// Asks for the process at the other end, as it was when it opened or made the pipe. This
-    /// corresponds to calling `GetNamedPipeClientProcessId` or `GetNamedPipeServerProcessId`.
+    /// Returns the id of the process at the other end, as it was when that process opened or
+    /// created the pipe. This corresponds to calling `GetNamedPipeClientProcessId` or
+    /// `GetNamedPipeServerProcessId`.
     pub(crate) fn peer_process_id(&self, is_server: bool) -> Result<u32, Code> {
         match is_server {
             true => self.ask("GetNamedPipeClientProcessId", GetNamedPipeClientProcessId),
@@ -351,7 +366,7 @@ impl Pipe {
         }
     }
 
-    /// Asks for the session of that process. This corresponds to calling
+    /// Returns the session of that process. This corresponds to calling
     /// `GetNamedPipeClientSessionId` or `GetNamedPipeServerSessionId`.
     pub(crate) fn peer_session_id(&self, is_server: bool) -> Result<u32, Code> {
         match is_server {
@@ -367,32 +382,34 @@ impl Pipe {
     ) -> Result<u32, Code> {
         let handle = self.0.as_raw_handle();
         let mut answer = 0;
-        // SAFETY: both callers pass a function that takes a pipe and a place for a number.
+        // SAFETY: all callers pass a function that takes a pipe and a pointer to a number, which
+        // can be written to.
         let ok = unsafe { call(handle, &mut answer) };
         let code = Code::last();
         trace!("{_name}({handle:?}) = {ok}, {answer}");
         if ok == 0 { Err(code) } else { Ok(answer) }
     }
 
-    /// Asks whether the handle is synchronous, so that calls on it can't be cancelled or run side by
-    /// side. This corresponds to calling `NtQueryInformationFile` for `FileModeInformation`.
+    /// Returns whether the handle is synchronous, so that calls on it can't be cancelled or run in
+    /// parallel. This corresponds to calling `NtQueryInformationFile` for `FileModeInformation`.
     pub(crate) fn is_synchronous(&self) -> Result<bool, Code> {
         let mut mode = FILE_MODE_INFORMATION::default();
-        // SAFETY: the structure is the one of that class, and holds only a number.
+        // SAFETY: this is the structure of that class, and it holds only a number.
         unsafe { self.query(FileModeInformation, &mut mode)? };
         Ok(mode.Mode & (FILE_SYNCHRONOUS_IO_ALERT | FILE_SYNCHRONOUS_IO_NONALERT) != 0)
     }
 
     /// # Safety
-    /// `T` is the structure that the kernel fills for `class`, and valid whatever the bytes.
+    /// `T` must be the structure that the kernel fills for `class`, and must be valid for any
+    /// bytes.
     unsafe fn query<T>(&self, class: i32, information: &mut T) -> Result<(), Code> {
         let handle = self.0.as_raw_handle();
         #[cfg(test)]
         super::fault::strike("NtQueryInformationFile")?;
         let mut block = IO_STATUS_BLOCK::default();
         let (at, len) = (ptr::from_mut(information).cast(), size_of::<T>() as u32);
-        // SAFETY: both places outlive the call, which doesn't pend: it asks for what the kernel
-        // keeps in memory. The caller vouches for the structure.
+        // SAFETY: both structures outlive the call, which never pends, because the kernel has the
+        // information in memory. The caller guarantees that the structure fits.
         let status = unsafe { NtQueryInformationFile(handle, &mut block, at, len, class) };
         trace!("NtQueryInformationFile({handle:?}, {class}) = {status:#x}");
         succeed(status)
@@ -409,17 +426,18 @@ pub(crate) enum Quality {
     Delegation = SECURITY_DELEGATION,
 }
 
-/// Opens a pipe that somebody has made. With `tracking` the server knows nothing of the client until
-/// it reads something, and then the one who wrote that; otherwise it knows the one who opens the pipe.
-/// This corresponds to calling `CreateFileW`.
+/// Opens a pipe that another process has created. With `tracking`, the server doesn't know the
+/// client's identity until it reads something, and then gets the identity of the thread that wrote
+/// it. Otherwise it gets the identity of the thread that opens the pipe. This corresponds to
+/// calling `CreateFileW`.
 pub(crate) fn create_file(path: &[u16], quality: Quality, tracking: bool) -> Result<Pipe, Code> {
     debug_assert_eq!(path.last(), Some(&0));
     let mode = match tracking {
         true => SECURITY_CONTEXT_TRACKING,
         false => 0,
     };
-    // SAFETY: the path ends with a NUL and is borrowed; there are neither attributes, so the handle
-    // isn't inheritable, nor a template.
+    // SAFETY: the path ends with a NUL and is borrowed. There are no attributes, so the handle
+    // isn't inheritable, and there is no template.
     let handle = unsafe {
         CreateFileW(
             path.as_ptr(),
@@ -436,15 +454,16 @@ pub(crate) fn create_file(path: &[u16], quality: Quality, tracking: bool) -> Res
         "CreateFileW({}, {quality:?}, tracking: {tracking}) = {handle:?}",
         super::text::Wide(path)
     );
-    // SAFETY: the call returns a handle that nobody else has, or INVALID_HANDLE_VALUE.
+    // SAFETY: the call returns a handle that nothing else owns, or INVALID_HANDLE_VALUE.
     let handle = unsafe { HandleOrInvalid::from_raw_handle(handle) };
     OwnedHandle::try_from(handle)
         .map(Pipe::from)
         .map_err(|_| code)
 }
 
-/// Waits until an instance of the pipe is listening, at most so many milliseconds (2 or more: the
-/// values below mean something else). This corresponds to calling `WaitNamedPipeW`.
+/// Waits until an instance of the pipe is listening, for at most this many milliseconds. They must
+/// be 2 or more, because smaller values have special meanings. This corresponds to calling
+/// `WaitNamedPipeW`.
 pub(crate) fn wait_named_pipe(path: &[u16], milliseconds: u32) -> Result<(), Code> {
     debug_assert_eq!(path.last(), Some(&0));
     #[cfg(test)]
@@ -456,8 +475,9 @@ pub(crate) fn wait_named_pipe(path: &[u16], milliseconds: u32) -> Result<(), Cod
     if ok == 0 { Err(code) } else { Ok(()) }
 }
 
-/// Makes an instance of a pipe, which listens from then on. This corresponds to calling `NtCreateNamedPipeFile`: `CreateNamedPipeW` knows neither pipes without a
-/// name nor "another instance, if the name is still there".
+/// Creates an instance of a pipe, which listens from then on. This corresponds to calling
+/// `NtCreateNamedPipeFile`: `CreateNamedPipeW` supports neither pipes without a name nor "another
+/// instance, if the name still exists".
 pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
     #[cfg(test)]
     super::fault::strike("NtCreateNamedPipeFile")?;
@@ -466,7 +486,7 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
         Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
         RootDirectory: instance
             .root
-            .map_or(ptr::null_mut(), |root| root.as_raw_handle()),
+            .map_or(ptr::null_mut(), |device| device.0.as_raw_handle()),
         ObjectName: &name,
         Attributes: OBJ_CASE_INSENSITIVE,
         SecurityDescriptor: instance
@@ -488,14 +508,14 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
         true => FILE_PIPE_REJECT_REMOTE_CLIENTS,
         false => FILE_PIPE_ACCEPT_REMOTE_CLIENTS,
     };
-    // Relative, in units of 100 ns: what CreateNamedPipeW takes for a client that asks for "the
-    // server's time" to wait.
+    // Relative, in units of 100 ns. This is what CreateNamedPipeW uses for clients that wait for
+    // the server's default time.
     let default_timeout: i64 = -50 * 10_000;
     let mut handle = ptr::null_mut();
     let mut block = IO_STATUS_BLOCK::default();
-    // SAFETY: all that is pointed to is borrowed or on this stack until the call returns, and it
-    // doesn't pend. Without FILE_SYNCHRONOUS_IO_* the handle is overlapped; without OBJ_INHERIT it
-    // isn't inheritable.
+    // SAFETY: everything pointed to is borrowed or on this stack until the call returns, and the
+    // call doesn't pend. Without FILE_SYNCHRONOUS_IO_* the handle is overlapped; without
+    // OBJ_INHERIT it isn't inheritable.
     let status = unsafe {
         NtCreateNamedPipeFile(
             &mut handle,
@@ -526,22 +546,23 @@ pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
         instance.outbound,
     );
     succeed(status)?;
-    // SAFETY: the call has just made the handle, and nobody else has it.
+    // SAFETY: the call has just created the handle, and nothing else owns it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) }.into())
 }
 
 /// Opens the device that all pipes belong to. This corresponds to calling `NtOpenFile`.
-pub(crate) fn open_device() -> Result<OwnedHandle, Code> {
+pub(crate) fn open_device() -> Result<Device, Code> {
     nt_open_file(
         None,
         &super::text::wide(r"\??\pipe\"),
         GENERIC_READ | SYNCHRONIZE,
         FILE_SYNCHRONOUS_IO_NONALERT,
     )
+    .map(Device)
 }
 
-/// Opens the client's end of an instance, by the handle of the server's end. This corresponds to
-/// calling `NtOpenFile`.
+/// Opens the client's end of an instance, through the handle of the server's end. This corresponds
+/// to calling `NtOpenFile`.
 pub(crate) fn open_peer(server: &Pipe) -> Result<Pipe, Code> {
     nt_open_file(
         Some(server.as_handle()),
@@ -559,7 +580,7 @@ fn nt_open_file(
     options: u32,
 ) -> Result<OwnedHandle, Code> {
     let object_name = unicode_string(name);
-    // What SECURITY_IDENTIFICATION says to CreateFileW.
+    // The equivalent of SECURITY_IDENTIFICATION for CreateFileW.
     let quality = SECURITY_QUALITY_OF_SERVICE {
         Length: size_of::<SECURITY_QUALITY_OF_SERVICE>() as u32,
         ImpersonationLevel: SecurityIdentification,
@@ -577,7 +598,7 @@ fn nt_open_file(
     let share = FILE_SHARE_READ | FILE_SHARE_WRITE;
     let mut handle: HANDLE = ptr::null_mut();
     let mut block = IO_STATUS_BLOCK::default();
-    // SAFETY: all that is pointed to is borrowed or on this stack until the call returns.
+    // SAFETY: everything pointed to is borrowed or on this stack until the call returns.
     let status =
         unsafe { NtOpenFile(&mut handle, access, &attributes, &mut block, share, options) };
     trace!(
@@ -585,7 +606,7 @@ fn nt_open_file(
         super::text::Wide(name)
     );
     succeed(status)?;
-    // SAFETY: the call has just made the handle, and nobody else has it.
+    // SAFETY: the call has just created the handle, and nothing else owns it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
@@ -597,7 +618,7 @@ fn succeed(status: NTSTATUS) -> Result<(), Code> {
     }
 }
 
-// The one call that windows-sys doesn't declare.
+// The only function that windows-sys doesn't declare.
 #[link(name = "ntdll")]
 unsafe extern "system" {
     fn NtCreateNamedPipeFile(

@@ -1,15 +1,15 @@
 //! The records of system calls, and when they are written.
 //!
-//! A logger is the user's code: it may call this crate, take its time, and panic. So no record is
-//! written under a lock of the crate, while the thread acts as a client, or while a call has
-//! something in hand that a panic would lose. Every public call that makes system calls holds the
-//! records of its thread back; the outermost one writes them when it's about to return, with its
-//! result made. A panic of the logger ends there: it's reported by the panic hook, and the call
-//! returns what it did.
+//! A logger is the user's code: it may call this crate, take a long time, and panic. So no record
+//! is written under a lock of the crate, while the thread acts as a client, or while a call holds
+//! something that a panic would lose. Every public call that makes system calls holds back the
+//! records of its thread. The outermost call writes them when it's about to return and its result
+//! is ready. If the logger panics, the panic ends there: the panic hook reports it, and the call
+//! returns its result.
 //!
-//! What a logger itself does with pipes leaves no records, as they would never end.
+//! Pipe calls that a logger makes leave no records, because there would be no end to them.
 
-/// Leaves a record of a system call. With the feature `log` off it leaves nothing.
+/// Leaves a record of a system call. Without the feature `log`, it does nothing.
 macro_rules! trace {
     ($($record:tt)*) => {{
         #[cfg(feature = "log")]
@@ -18,14 +18,14 @@ macro_rules! trace {
 }
 pub(super) use trace;
 
-/// Holds back this thread's records until it's dropped. It costs nothing while nobody traces.
+/// Holds back this thread's records until it's dropped. It costs nothing while tracing is off.
 #[must_use]
 pub(crate) struct Hold {
-    /// The count of holds is the thread's.
+    /// The count of holds belongs to the thread.
     _this_thread: std::marker::PhantomData<*const ()>,
 }
 
-/// Holds the records of this thread back.
+/// Holds back the records of this thread.
 pub(crate) fn hold() -> Hold {
     #[cfg(feature = "log")]
     kept::HOLDS.set(kept::HOLDS.get() + 1);
@@ -35,8 +35,8 @@ pub(crate) fn hold() -> Hold {
 }
 
 impl Hold {
-    /// Writes the records so far, if no other call holds them back. For a call that goes on for long,
-    /// at a moment when it holds nothing.
+    /// Writes the records so far, unless another call holds them back. A call that takes long does
+    /// this at a moment when it holds nothing.
     #[cfg(feature = "log")]
     pub(crate) fn write(&self) {
         if kept::HOLDS.get() == 1 {
@@ -44,7 +44,7 @@ impl Hold {
         }
     }
 
-    /// Without the feature `log` there are none.
+    /// Without the feature `log` there are no records.
     #[cfg(not(feature = "log"))]
     pub(crate) fn write(&self) {}
 }
@@ -54,7 +54,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let others = kept::HOLDS.get() - 1;
         if others == 0 {
-            // Still held, so that what the logger does is nested in this.
+            // Still held, so that calls by the logger are nested in this one.
             kept::write();
         }
         kept::HOLDS.set(others);
@@ -73,25 +73,25 @@ mod kept {
     use super::hold;
 
     thread_local! {
-        /// How many calls of this thread hold the records back.
+        /// How many calls on this thread hold back the records.
         pub(super) static HOLDS: Cell<u32> = const { Cell::new(0) };
         /// Whether this thread is in the logger.
         static WRITING: Cell<bool> = const { Cell::new(false) };
         static RECORDS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Takes a record, and writes it now if nothing holds it back.
-    pub(in super::super) fn leave(record: fmt::Arguments<'_>) {
-        // Not `log_enabled!`, which asks the logger.
+    /// Keeps a record, and writes it now if nothing holds it back.
+    pub(crate) fn leave(record: fmt::Arguments<'_>) {
+        // Not `log_enabled!`, which calls the logger.
         if log::max_level() < log::Level::Trace || WRITING.get() {
             return;
         }
         let _hold = hold();
-        // A thread that is ending keeps none any more.
+        // A thread that is ending no longer keeps records.
         let _ = RECORDS.try_with(|records| records.borrow_mut().push(record.to_string()));
     }
 
-    /// Writes the records that were kept, in their order.
+    /// Writes the kept records, in order.
     pub(super) fn write() {
         let kept = RECORDS.try_with(RefCell::take).unwrap_or_default();
         if kept.is_empty() {
@@ -103,7 +103,7 @@ mod kept {
                 || log::trace!(target: "winpipe", "{record}"),
             ));
             if let Err(panic) = logged {
-                // What it panicked with is the user's, too, and might panic when it's dropped.
+                // The panic's payload is also the user's, and may panic when it's dropped.
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
             }
         }

@@ -1,21 +1,23 @@
-//! Text as the calls take it.
+//! Text in the form that the system calls take.
 
+#[cfg(not(winpipe_sim))]
 use windows_sys::Win32::Foundation::UNICODE_STRING;
 
-/// A path or a name as the calls take it, with a NUL at its end.
+/// Converts a path or a name to the form that the calls take, with a NUL at the end.
 pub(crate) fn wide(path: &str) -> Vec<u16> {
     let mut wide = Vec::with_capacity(path.len() + 1);
     wide.extend(path.encode_utf16().chain([0]));
     wide
 }
 
-/// The name without the NUL at its end, which is there all the same: programs that look into other
-/// programs' calls (security products do) read what it points to, and as far as to the NUL, even of a
-/// name that is empty.
+/// Refers to the name without the NUL at its end. The NUL is in memory nevertheless: programs that
+/// inspect the calls of other programs, as security products do, read the memory up to the NUL,
+/// even for an empty name.
+#[cfg(not(winpipe_sim))]
 pub(super) fn unicode_string(name: &[u16]) -> UNICODE_STRING {
     let name = if name.is_empty() { &[0] } else { name };
     debug_assert_eq!(name.last(), Some(&0));
-    // A name is at most 256 units, so its bytes fit.
+    // A name has at most 256 units, so its number of bytes fits.
     let bytes = size_of_val(name) as u16;
     UNICODE_STRING {
         Length: bytes - size_of::<u16>() as u16,
@@ -24,7 +26,7 @@ pub(super) fn unicode_string(name: &[u16]) -> UNICODE_STRING {
     }
 }
 
-/// Prints a text as the wide calls take it, without memory of its own.
+/// Displays a text in the form that the wide calls take, without allocating.
 #[cfg(feature = "log")]
 pub(super) struct Wide<'a>(pub(super) &'a [u16]);
 
@@ -38,7 +40,7 @@ impl std::fmt::Display for Wide<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(winpipe_sim)))]
 mod tests {
     use super::*;
 
@@ -54,7 +56,7 @@ mod tests {
             assert_eq!(string.Length, length);
             assert_eq!(string.MaximumLength, length + 2);
             assert!(!string.Buffer.is_null());
-            // SAFETY: what is read is within the name, or is a constant in place of it.
+            // SAFETY: what is read is within the name, or is a constant in its place.
             let end = unsafe { *string.Buffer.add(usize::from(length / 2)) };
             assert_eq!(end, 0);
         }

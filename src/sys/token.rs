@@ -1,4 +1,4 @@
-//! Tokens: what a thread or a process acts with, acting as somebody else, and accounts.
+//! Access tokens of threads and processes, impersonation, and accounts.
 
 use std::io;
 use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
@@ -6,9 +6,9 @@ use std::ptr;
 
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Security::{
-    CheckTokenMembership, GetLengthSid, GetTokenInformation, LookupAccountSidW, PSID, RevertToSelf,
-    TOKEN_ELEVATION, TOKEN_GROUPS, TOKEN_IMPERSONATE, TOKEN_MANDATORY_LABEL, TOKEN_QUERY,
-    TOKEN_USER, TokenElevation, TokenIntegrityLevel, TokenLogonSid, TokenUser,
+    CheckTokenMembership, GetLengthSid, GetTokenInformation, LookupAccountNameW, LookupAccountSidW,
+    PSID, RevertToSelf, TOKEN_ELEVATION, TOKEN_GROUPS, TOKEN_IMPERSONATE, TOKEN_MANDATORY_LABEL,
+    TOKEN_QUERY, TOKEN_USER, TokenElevation, TokenIntegrityLevel, TokenLogonSid, TokenUser,
 };
 #[cfg(test)]
 use windows_sys::Win32::Security::{ImpersonateSelf, SecurityImpersonation};
@@ -22,13 +22,14 @@ use super::error::Code;
 use super::pipe::Pipe;
 use super::process::open_process;
 use super::record::trace;
+use super::text::wide;
 
-/// A token: what a thread or a process acts with.
+/// An access token: the identity that a thread or a process acts with.
 pub(crate) struct Token(OwnedHandle);
 
 impl Token {
-    /// The token that pipes are made with: the thread's where it impersonates somebody, or the
-    /// process's.
+    /// Returns the token that pipes are created with: the thread's if it's impersonating, otherwise
+    /// the process's.
     pub(crate) fn current() -> io::Result<Token> {
         match Token::of_thread(TOKEN_QUERY)? {
             Some(token) => Ok(token),
@@ -36,36 +37,37 @@ impl Token {
         }
     }
 
-    /// The process's own token, whomever the thread acts as.
+    /// Returns the process's own token, whatever identity the thread acts as.
     pub(crate) fn of_this_process() -> io::Result<Token> {
         // SAFETY: the pseudo-handle of this process is always valid.
         unsafe { Token::of_process_handle(GetCurrentProcess()) }
     }
 
-    /// The token of the process that has this number now.
+    /// Returns the token of the process that has this id now.
     pub(crate) fn of_process(id: u32) -> io::Result<Token> {
         let process = open_process(id, PROCESS_QUERY_LIMITED_INFORMATION)?;
         // SAFETY: the handle is open.
         unsafe { Token::of_process_handle(process.as_raw_handle()) }
     }
 
-    /// This corresponds to calling `OpenThreadToken`. `None` if this thread impersonates nobody.
+    /// This corresponds to calling `OpenThreadToken`. Returns `None` if this thread isn't
+    /// impersonating.
     fn of_thread(access: u32) -> io::Result<Option<Token>> {
         let mut token: HANDLE = ptr::null_mut();
-        // SAFETY: this thread's pseudo-handle is always valid, and `token` is a place for a handle.
-        // The process itself, not whom it acts as, has to be allowed to look.
+        // SAFETY: this thread's pseudo-handle is always valid, and `token` can be written to. The
+        // access check is made for the process itself, not for the impersonated identity.
         let ok = unsafe { OpenThreadToken(GetCurrentThread(), access, 1, &mut token) };
         let code = Code::last();
         trace!("OpenThreadToken() = {ok}");
         match ok {
             0 if code == Code::NO_TOKEN => Ok(None),
             0 => Err(code.into()),
-            // SAFETY: the call has just made the handle, and nobody else has it.
+            // SAFETY: the call has just created the handle, and nothing else owns it.
             _ => Ok(Some(Token(unsafe { OwnedHandle::from_raw_handle(token) }))),
         }
     }
 
-    /// Whether this thread impersonates somebody.
+    /// Whether this thread is impersonating.
     #[cfg(test)]
     pub(crate) fn is_of_thread() -> io::Result<bool> {
         Ok(Token::of_thread(TOKEN_QUERY)?.is_some())
@@ -74,24 +76,24 @@ impl Token {
     /// This corresponds to calling `OpenProcessToken`.
     ///
     /// # Safety
-    /// `process` is a process's handle or pseudo-handle.
+    /// `process` must be the handle or pseudo-handle of a process.
     unsafe fn of_process_handle(process: HANDLE) -> io::Result<Token> {
         let mut token: HANDLE = ptr::null_mut();
-        // SAFETY: the caller vouches for the handle, and `token` is a place for one.
+        // SAFETY: the caller guarantees the handle, and `token` can be written to.
         let ok = unsafe { OpenProcessToken(process, TOKEN_QUERY, &mut token) };
         let code = Code::last();
         trace!("OpenProcessToken({process:?}) = {ok}");
         if ok == 0 {
             return Err(code.into());
         }
-        // SAFETY: the call has just made the handle, and nobody else has it.
+        // SAFETY: the call has just created the handle, and nothing else owns it.
         Ok(Token(unsafe { OwnedHandle::from_raw_handle(token) }))
     }
 
-    /// The user's identifier, in its binary form.
+    /// Returns the user's SID, in binary form.
     pub(crate) fn user(&self) -> io::Result<Vec<u8>> {
         let information = self.information(TokenUser)?;
-        // SAFETY: the kernel has written a TOKEN_USER there, whose identifier lies behind it.
+        // SAFETY: the kernel has written a TOKEN_USER there, with the SID behind it.
         unsafe {
             Ok(sid_bytes(
                 (*information.as_ptr().cast::<TOKEN_USER>()).User.Sid,
@@ -99,9 +101,10 @@ impl Token {
         }
     }
 
-    /// The identifier of the logon session, in its binary form. The system itself has none.
+    /// Returns the SID of the logon session, in binary form. The system itself has none.
     pub(crate) fn logon_session(&self) -> io::Result<Vec<u8>> {
-        let none = "this process is in no logon session, as services of the system aren't";
+        let none = "this process has no logon session, like all services of the system: \
+                    choose access other than LOGON_SESSION";
         let none = || io::Error::new(io::ErrorKind::Unsupported, none);
         let information = self.information(TokenLogonSid).map_err(|_| none())?;
         // SAFETY: the kernel has written a TOKEN_GROUPS there.
@@ -109,15 +112,14 @@ impl Token {
         if groups.GroupCount == 0 {
             return Err(none());
         }
-        // SAFETY: there is a first group, whose identifier lies behind it.
+        // SAFETY: there is a first group, with its SID behind it.
         Ok(unsafe { sid_bytes(groups.Groups[0].Sid) })
     }
 
-    /// The identifier of the integrity level, in its binary form.
+    /// Returns the SID of the integrity level, in binary form.
     pub(crate) fn integrity(&self) -> io::Result<Vec<u8>> {
         let information = self.information(TokenIntegrityLevel)?;
-        // SAFETY: the kernel has written a TOKEN_MANDATORY_LABEL there, whose identifier lies behind
-        // it.
+        // SAFETY: the kernel has written a TOKEN_MANDATORY_LABEL there, with the SID behind it.
         unsafe {
             Ok(sid_bytes(
                 (*information.as_ptr().cast::<TOKEN_MANDATORY_LABEL>())
@@ -134,12 +136,12 @@ impl Token {
         unsafe { Ok((*information.as_ptr().cast::<TOKEN_ELEVATION>()).TokenIsElevated != 0) }
     }
 
-    /// Asks for a structure. The room does for each of those above with an identifier of the longest
-    /// kind, and is aligned for them. This corresponds to calling `GetTokenInformation`.
+    /// Queries a structure. The buffer has room for each of those above with the longest possible
+    /// SID, and is aligned for them. This corresponds to calling `GetTokenInformation`.
     fn information(&self, class: i32) -> io::Result<Box<[usize; 64]>> {
         let mut information = Box::new([0; 64]);
         let mut len = 0;
-        // SAFETY: there is room for as many bytes as is said.
+        // SAFETY: the buffer has room for the given number of bytes.
         let ok = unsafe {
             let (at, room) = (
                 information.as_mut_ptr().cast(),
@@ -158,21 +160,21 @@ impl Token {
 }
 
 /// # Safety
-/// `sid` is a valid security identifier.
+/// `sid` must be a valid SID.
 unsafe fn sid_bytes(sid: PSID) -> Vec<u8> {
-    // SAFETY: the caller says so, and it's as long as the call tells.
+    // SAFETY: the caller guarantees this, and the call returns its length.
     unsafe {
         let len = GetLengthSid(sid) as usize;
         std::slice::from_raw_parts(sid.cast::<u8>(), len).to_vec()
     }
 }
 
-/// Whether what this thread acts with has this identifier, and not only to be denied something. This
+/// Whether the token that this thread acts with has this SID, and not only as a deny-only SID. This
 /// corresponds to calling `CheckTokenMembership`.
 pub(crate) fn is_member(sid: &[u8]) -> io::Result<bool> {
     let mut is_member = 0;
-    // SAFETY: no token means the thread's or the process's; the identifier is a valid one, which the
-    // call only reads.
+    // SAFETY: a null token means the thread's or the process's; the SID is valid, and the call only
+    // reads it.
     let ok = unsafe {
         let sid = sid.as_ptr().cast_mut().cast();
         CheckTokenMembership(ptr::null_mut(), sid, &mut is_member)
@@ -186,14 +188,14 @@ pub(crate) fn is_member(sid: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// The name of an account, `DOMAIN\NAME`. This corresponds to calling `LookupAccountSidW`.
+/// Returns the name of an account, `DOMAIN\NAME`. This corresponds to calling `LookupAccountSidW`.
 pub(crate) fn lookup_account_sid(sid: &[u8]) -> io::Result<String> {
     let mut name = [0_u16; 512];
     let mut domain = [0_u16; 512];
     let (mut name_len, mut domain_len) = (name.len() as u32, domain.len() as u32);
     let mut kind = 0;
-    // SAFETY: the identifier is a valid one, which the call only reads; there is room for as many
-    // units as is said.
+    // SAFETY: the SID is valid, and the call only reads it; the buffers have room for the given
+    // numbers of units.
     let ok = unsafe {
         LookupAccountSidW(
             ptr::null(),
@@ -218,14 +220,45 @@ pub(crate) fn lookup_account_sid(sid: &[u8]) -> io::Result<String> {
     })
 }
 
-/// This thread's acting as somebody else, until it's dropped.
+/// Returns the SID of the account with this name, in binary form. The name mustn't contain a NUL.
+/// This corresponds to calling `LookupAccountNameW`.
+pub(crate) fn lookup_account_name(name: &str) -> io::Result<Vec<u8>> {
+    let text = wide(name);
+    // Room for the longest SID, and aligned for it.
+    let mut sid = [0_u32; 17];
+    let mut domain = [0_u16; 512];
+    let (mut sid_len, mut domain_len) = (size_of_val(&sid) as u32, domain.len() as u32);
+    let mut kind = 0;
+    // SAFETY: the name ends with a NUL, and the buffers have room for the given numbers of bytes
+    // and units.
+    let ok = unsafe {
+        LookupAccountNameW(
+            ptr::null(),
+            text.as_ptr(),
+            sid.as_mut_ptr().cast(),
+            &mut sid_len,
+            domain.as_mut_ptr(),
+            &mut domain_len,
+            &mut kind,
+        )
+    };
+    let code = Code::last();
+    trace!("LookupAccountNameW({name:?}) = {ok}");
+    if ok == 0 {
+        return Err(code.explain_account());
+    }
+    // SAFETY: the call has written a valid SID there.
+    Ok(unsafe { sid_bytes(sid.as_mut_ptr().cast()) })
+}
+
+/// While this exists, this thread impersonates a client.
 pub(crate) struct Impersonated {
-    /// Whom it acted as before.
+    /// The token that the thread acted with before.
     before: Option<Token>,
 }
 
 impl Impersonated {
-    /// Lets this thread act as the client that sent the last message read. This corresponds to
+    /// Makes this thread act as the client that sent the last message read. This corresponds to
     /// calling `ImpersonateNamedPipeClient`.
     pub(crate) fn client_of(pipe: &Pipe) -> io::Result<Impersonated> {
         let before = Token::of_thread(TOKEN_IMPERSONATE)?;
@@ -233,20 +266,20 @@ impl Impersonated {
         // SAFETY: takes a handle, which is borrowed.
         let ok = unsafe { ImpersonateNamedPipeClient(handle) };
         let code = Code::last();
-        // From here on there is something to revert, also when the logger unwinds.
+        // From here on there is something to revert, even if the logger unwinds.
         let impersonated = (ok != 0).then(|| Impersonated { before });
         trace!("ImpersonateNamedPipeClient({handle:?}) = {ok}");
         impersonated.ok_or_else(|| code.explain_impersonation())
     }
 
-    /// The client's token.
+    /// Returns the client's token.
     pub(crate) fn token(&self) -> io::Result<Token> {
         Token::of_thread(TOKEN_QUERY)?.ok_or_else(|| Code::NO_TOKEN.into())
     }
 }
 
-/// This corresponds to calling `RevertToSelf`. A thread that can't get back to what it was would go
-/// on with rights it mustn't have, so then the process ends.
+/// This corresponds to calling `RevertToSelf`. If the thread can't return to its previous identity,
+/// it would go on with rights that it mustn't have. So the process is aborted.
 impl Drop for Impersonated {
     fn drop(&mut self) {
         // SAFETY: concerns this thread only, which is the one that impersonates.
@@ -262,14 +295,15 @@ impl Drop for Impersonated {
     }
 }
 
-/// This thread's acting as its process, and nobody else, until it's dropped.
+/// While this exists, this thread acts as its process.
 pub(crate) struct AsProcess {
-    /// Whom it acted as before.
+    /// The token that the thread acted with before.
     before: Token,
 }
 
 impl AsProcess {
-    /// `None` if this thread impersonates nobody. This corresponds to calling `RevertToSelf`.
+    /// Returns `None` if this thread isn't impersonating. This corresponds to calling
+    /// `RevertToSelf`.
     pub(crate) fn revert() -> io::Result<Option<AsProcess>> {
         let Some(before) = Token::of_thread(TOKEN_IMPERSONATE)? else {
             return Ok(None);
@@ -277,15 +311,15 @@ impl AsProcess {
         // SAFETY: concerns this thread only.
         let ok = unsafe { RevertToSelf() };
         let code = Code::last();
-        // From here on there is something to restore, also when the logger unwinds.
+        // From here on there is something to restore, even if the logger unwinds.
         let as_process = (ok != 0).then(|| AsProcess { before });
         trace!("RevertToSelf() = {ok}");
         as_process.map(Some).ok_or_else(|| code.into())
     }
 }
 
-/// This corresponds to calling `SetThreadToken`. A thread that can't get back to whom it acted as
-/// would go on with rights it mustn't have, so then the process ends.
+/// This corresponds to calling `SetThreadToken`. If the thread can't return to its previous
+/// identity, it would go on with rights that it mustn't have. So the process is aborted.
 impl Drop for AsProcess {
     fn drop(&mut self) {
         // SAFETY: null is this thread, and the token is open.
@@ -297,7 +331,7 @@ impl Drop for AsProcess {
     }
 }
 
-/// Lets this thread act as its own process does, but by a token of its own.
+/// Makes this thread impersonate its own process, so that it has its own token.
 #[cfg(test)]
 pub(crate) fn impersonate_self() {
     // SAFETY: takes a number.
@@ -305,7 +339,7 @@ pub(crate) fn impersonate_self() {
     assert_ne!(ok, 0, "{}", io::Error::last_os_error());
 }
 
-/// Ends that.
+/// Ends that impersonation.
 #[cfg(test)]
 pub(crate) fn revert_to_self() {
     // SAFETY: concerns this thread only.

@@ -22,17 +22,17 @@ pub fn fresh_path() -> PathBuf {
         process::id(),
         NEXT.fetch_add(1, Ordering::Relaxed)
     );
-    #[cfg(windows)]
+    #[cfg(any(windows, winpipe_sim))]
     return PathBuf::from(format!(r"\\.\pipe\{unique}"));
-    #[cfg(unix)]
+    #[cfg(all(unix, not(winpipe_sim)))]
     return std::env::temp_dir().join(unique);
 }
 
 /// Does away with what a listener leaves behind: on Unix, a file.
 pub fn clean_up(path: &PathBuf) {
-    #[cfg(unix)]
+    #[cfg(all(unix, not(winpipe_sim)))]
     let _ = std::fs::remove_file(path);
-    #[cfg(windows)]
+    #[cfg(any(windows, winpipe_sim))]
     let _ = path;
 }
 
@@ -55,7 +55,7 @@ pub fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> T + Sen
 /// Whether this is where Windows departs from Unix, for the reason given, which
 /// ARCHITECTURE.md lists.
 pub fn departs(_reason: &str) -> bool {
-    cfg!(windows)
+    cfg!(any(windows, winpipe_sim))
 }
 
 /// A client and the stream that was accepted for it.

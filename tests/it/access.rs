@@ -156,18 +156,16 @@ fn every_access_arrives_as_it_was_said() {
             Some((first, last)) => (format!("{first})"), format!("({last}")),
         };
         for (access, expected) in [
-            (Access::CurrentUser, own.clone()),
-            (Access::Authenticated, let_in("AU")),
-            (Access::Everyone, let_in("WD")),
-            (Access::Sid(group), let_in(&group.to_string())),
+            (Access::CURRENT_USER, own.clone()),
+            (Access::AUTHENTICATED_USERS, let_in("AU")),
+            (Access::EVERYONE, let_in("WD")),
+            (Access::from(group), let_in(&group.to_string())),
             (
-                Access::Sid(other_machine),
+                Access::from(other_machine),
                 let_in(&other_machine.to_string()),
             ),
             (
-                Access::CurrentUser
-                    .and(Access::Sid(group))
-                    .and(Access::NeverRemote),
+                Access::CURRENT_USER.or(Access::from(group)).never_remote(),
                 format!("(D;;FA;;;NU){first}(A;;0x12019b;;;{group}){last}"),
             ),
         ] {
@@ -186,7 +184,7 @@ fn sddl_arrives_to_the_letter() {
         let user = Sid::current_user().unwrap();
         let text = format!("O:{user}D:P(A;;FA;;;{user})(A;;0x12019b;;;BG)(A;;FR;;;WD)");
         let options = ListenOptions::new()
-            .access(Access::Sddl(text.clone()))
+            .access(Access::sddl(text.clone()))
             .clone();
         let (_listener, client, _server) = connect_by(&options);
         assert_eq!(descriptor(&client), canonical(&text));
@@ -197,7 +195,10 @@ fn sddl_arrives_to_the_letter() {
 #[cfg_attr(wine, ignore = "Wine keeps no labels")]
 fn a_low_integrity_label_arrives() {
     within(LIMIT, || {
-        for access in [Access::LowIntegrity, Access::AppContainers] {
+        for access in [
+            Access::CURRENT_USER.low_integrity(),
+            Access::CURRENT_USER.app_packages(),
+        ] {
             let options = ListenOptions::new().access(access).clone();
             let (_listener, client, _server) = connect_by(&options);
             let found = descriptor(&client);
@@ -211,7 +212,7 @@ fn a_low_integrity_label_arrives() {
 fn a_logon_session_arrives_as_its_sid() {
     within(LIMIT, || {
         let (_listener, client, _server) =
-            connect_by(ListenOptions::new().access(Access::LogonSession));
+            connect_by(ListenOptions::new().access(Access::LOGON_SESSION));
         let (user, creator) = (Sid::current_user().unwrap(), creator());
         let found = descriptor(&client);
         let dacl = found.split("D:P").nth(1).unwrap();
@@ -241,16 +242,16 @@ fn bad_access_is_invalid_input_that_quotes_it() {
         "D:(A",
         "D:P(A;;FA;;;WD)\0(D;;FA;;;NU)",
     ] {
-        let error = bind(Access::Sddl(bad.into())).unwrap_err();
+        let error = bind(Access::sddl(bad)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}: {error}");
         let quoted = format!("{bad:?}");
         assert!(error.to_string().contains(&quoted), "{error}");
     }
-    let long = Access::Sddl("nonsense".repeat(1 << 17));
+    let long = Access::sddl("nonsense".repeat(1 << 17));
     let error = bind(long).unwrap_err().to_string();
     assert!(error.chars().count() < 500, "{error}");
     let own = "D:(A;;FA;;;WD)";
-    let error = bind(Access::Sddl(own.into()).and(Access::Everyone)).unwrap_err();
+    let error = bind(Access::sddl(own).or(Access::EVERYONE)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains(own), "{error}");
 }
@@ -258,7 +259,7 @@ fn bad_access_is_invalid_input_that_quotes_it() {
 #[test]
 #[cfg_attr(wine, ignore = "Wine enforces no access rights on pipes")]
 fn access_that_shuts_out_the_server_itself_is_permission_denied() {
-    let nobody = Access::Sddl("D:P(A;;FA;;;S-1-5-21-1-2-3-1001)".into());
+    let nobody = Access::sddl("D:P(A;;FA;;;S-1-5-21-1-2-3-1001)");
     let error = ListenOptions::new()
         .access(nobody)
         .bind(fresh_path())
@@ -268,7 +269,7 @@ fn access_that_shuts_out_the_server_itself_is_permission_denied() {
 
 #[test]
 #[cfg_attr(wine, ignore = "Wine enforces no access rights on pipes")]
-fn who_is_not_this_user_is_refused() {
+fn other_users_are_refused() {
     within(LIMIT, || {
         let stranger = strangers_token();
         let path = fresh_path();
@@ -278,7 +279,7 @@ fn who_is_not_this_user_is_refused() {
 
         let path = fresh_path();
         let _listener = ListenOptions::new()
-            .access(Access::Everyone)
+            .access(Access::EVERYONE)
             .bind(&path)
             .unwrap();
         acting_with(&stranger, || WinStream::connect(&path)).unwrap();
@@ -297,10 +298,10 @@ fn who_is_not_this_user_is_refused() {
 fn nobody_may_change_a_pipes_rights_not_even_its_owner() {
     within(LIMIT, || {
         for access in [
-            Access::CurrentUser,
-            Access::Everyone,
-            Access::CurrentUser.and(Access::NeverRemote),
-            Access::LowIntegrity,
+            Access::CURRENT_USER,
+            Access::EVERYONE,
+            Access::CURRENT_USER.never_remote(),
+            Access::CURRENT_USER.low_integrity(),
         ] {
             let path = fresh_path();
             let _listener = ListenOptions::new().access(access).bind(&path).unwrap();
@@ -354,14 +355,14 @@ fn the_systems_access_check_says_who_may_do_what() {
 
 /// What a listener may say, and whether it lets strangers connect.
 fn accesses() -> [(Access, bool); 6] {
-    let other_machine = "S-1-5-21-11-22-33-1001".parse().unwrap();
+    let other_machine: Sid = "S-1-5-21-11-22-33-1001".parse().unwrap();
     [
-        (Access::CurrentUser, false),
-        (Access::Sid(other_machine), false),
-        (Access::Authenticated, true),
-        (Access::Everyone, true),
-        (Access::CurrentUser.and(Access::NeverRemote), false),
-        (Access::CurrentUser.and(Access::LowIntegrity), false),
+        (Access::CURRENT_USER, false),
+        (Access::from(other_machine), false),
+        (Access::AUTHENTICATED_USERS, true),
+        (Access::EVERYONE, true),
+        (Access::CURRENT_USER.never_remote(), false),
+        (Access::CURRENT_USER.low_integrity(), false),
     ]
 }
 
@@ -434,7 +435,7 @@ fn low_integrity_is_refused_unless_it_is_let_in() {
         }
 
         let path = fresh_path();
-        let access = Access::CurrentUser.and(Access::LowIntegrity);
+        let access = Access::CURRENT_USER.low_integrity();
         let _listener = ListenOptions::new().access(access).bind(&path).unwrap();
         acting_with(&token, || WinStream::connect(&path)).unwrap();
     });

@@ -6,8 +6,8 @@ use std::thread;
 
 use windows_sys::Win32::Security::{SecurityIdentification, SecurityImpersonation};
 use winpipe::{
-    Access, ConnectOptions, Impersonation, Integrity, Learnt, ListenOptions, Server, Sid,
-    WinListener, WinStream, ipc,
+    Access, ConnectOptions, Impersonation, Integrity, ListenOptions, Server, Sid, WinListener,
+    WinStream, ipc,
 };
 
 use crate::common::process::{be_child, ready, spawn_child};
@@ -64,7 +64,7 @@ fn a_service_of_the_system_may_belong_to_the_administrators() {
     within(LIMIT, || {
         let user = Sid::current_user().unwrap();
         let path = fresh_path();
-        let access = Access::Sddl(format!("O:BAD:P(A;;0x12019f;;;{user})(A;;RC;;;S-1-3-4)"));
+        let access = Access::sddl(format!("O:BAD:P(A;;0x12019f;;;{user})(A;;RC;;;S-1-3-4)"));
         let _listener = ListenOptions::new().access(access).bind(&path).unwrap();
         let connect = |server| ConnectOptions::new().expect_server(server).connect(&path);
         connect(Server::System).unwrap();
@@ -103,7 +103,10 @@ fn this_users_server_is_not_what_a_process_of_low_integrity_may_have_made() {
         // And here it may make instances.
         let shared = fresh_path();
         let mut options = ListenOptions::new();
-        let _listener = options.access(Access::LowIntegrity).bind(&shared).unwrap();
+        let _listener = options
+            .access(Access::CURRENT_USER.low_integrity())
+            .bind(&shared)
+            .unwrap();
         for path in [&taken, &shared] {
             let expect = |server| ConnectOptions::new().expect_server(server).connect(path);
             let error = expect(Server::CurrentUser).unwrap_err();
@@ -147,14 +150,17 @@ fn peer_cred_tells_who_is_at_the_other_end() {
         server.read_exact(&mut [0]).unwrap();
         for stream in [&client, &server] {
             let peer = stream.peer_cred().unwrap();
-            assert_eq!(peer.pid, std::process::id());
-            assert_eq!(peer.user, Some(user));
-            assert!(peer.session.is_some());
-            assert!(peer.elevated.is_some());
-            assert!(peer.integrity.unwrap() >= Integrity::LOW);
+            assert_eq!(peer.pid(), std::process::id());
+            assert!(peer.session().is_some());
+            // One of them, and never both.
+            let (authenticated, hint) = (peer.authenticated(), peer.unauthenticated_hint());
+            assert_ne!(authenticated.is_some(), hint.is_some());
+            let identity = authenticated.or(hint).unwrap();
+            assert_eq!(identity.user, user);
+            assert!(identity.integrity >= Integrity::LOW);
         }
-        assert_eq!(server.peer_cred().unwrap().learnt, Learnt::Impersonation);
-        assert_eq!(client.peer_cred().unwrap().learnt, Learnt::Process);
+        assert!(server.peer_cred().unwrap().authenticated().is_some());
+        assert_eq!(client.peer_cred().unwrap().authenticated(), None);
     });
 }
 
@@ -167,7 +173,9 @@ fn peer_cred_is_a_hint_before_anything_was_read() {
     let listener = WinListener::bind(&path).unwrap();
     let _client = File::options().read(true).write(true).open(&path).unwrap();
     let (server, _) = listener.accept().unwrap();
-    assert_eq!(server.peer_cred().unwrap().learnt, Learnt::Process);
+    let peer = server.peer_cred().unwrap();
+    assert_eq!(peer.authenticated(), None);
+    assert!(peer.unauthenticated_hint().is_some());
     let error = server.impersonate().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(
@@ -195,12 +203,12 @@ fn peer_cred_knows_another_process() {
         let mut child = spawn_child("identity::connect", &path);
         let (mut server, _) = listener.accept().unwrap();
         server.read_exact(&mut [0]).unwrap();
-        assert_eq!(server.peer_cred().unwrap().pid, child.id());
+        assert_eq!(server.peer_cred().unwrap().pid(), child.id());
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(server.read(&mut [0]).unwrap(), 0);
         // The kernel's record outlives the process.
-        assert_eq!(server.peer_cred().unwrap().pid, child.id());
+        assert_eq!(server.peer_cred().unwrap().pid(), child.id());
     });
 }
 
@@ -223,7 +231,7 @@ fn impersonation_ends_with_its_guard() {
         let guard = server.impersonate().unwrap();
         assert!(impersonation_level().is_some());
         // Asking who the peer is leaves the thread as it was.
-        assert_eq!(server.peer_cred().unwrap().learnt, Learnt::Impersonation);
+        assert!(server.peer_cred().unwrap().authenticated().is_some());
         assert!(impersonation_level().is_some());
         let error = server.impersonate().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");

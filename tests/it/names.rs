@@ -171,7 +171,7 @@ fn a_second_bind_is_addr_in_use() {
 
 #[test]
 #[cfg_attr(wine, ignore = "Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE")]
-fn nobody_can_make_himself_the_first_instance_of_our_pipe() {
+fn no_other_process_can_be_the_first_instance_of_our_pipe() {
     let path = fresh_path();
     let _listener = WinListener::bind(&path).unwrap();
     let error = foreign_instance(&path, FILE_FLAG_FIRST_PIPE_INSTANCE, BYTE, 255).unwrap_err();

@@ -5,33 +5,20 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, HandleOrInvalid, OwnedHandle};
-use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ptr::{self, null, null_mut};
 use std::time::Duration;
 
-use windows_sys::Win32::Foundation::{
-    ERROR_BROKEN_PIPE, ERROR_IO_PENDING, ERROR_MORE_DATA, ERROR_NO_DATA, ERROR_OPERATION_ABORTED,
-    ERROR_PIPE_BUSY, ERROR_PIPE_CONNECTED, GENERIC_READ, GENERIC_WRITE, GetLastError, HANDLE,
-    RtlNtStatusToDosError, STATUS_PENDING,
-};
-use windows_sys::Win32::Storage::FileSystem::{
-    CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_DUPLEX, ReadFile, WriteFile,
-};
+use windows_sys::Win32::Foundation::*;
+use windows_sys::Win32::Storage::FileSystem::*;
 use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
-use windows_sys::Win32::System::Pipes::{
-    ConnectNamedPipe, CreateNamedPipeW, NMPWAIT_WAIT_FOREVER, PIPE_READMODE_MESSAGE,
-    PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE, PIPE_UNLIMITED_INSTANCES,
-    PeekNamedPipe, SetNamedPipeHandleState, WaitNamedPipeW,
-};
+use windows_sys::Win32::System::Pipes::*;
 use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, WaitForSingleObject};
 
-use crate::count::{Calls as Known, Operation};
+use crate::way::{BUFFER, Place, Way, calling};
 
-use super::{Timeouts, Way, with_two_threads};
-
-/// As winpipe does it: message pipes, writes of at most 64 KiB, a backlog of 128.
+/// As winpipe does it: message pipes, writes of at most a buffer, a backlog of 128.
 pub type Raw = Calls<false>;
 
 /// With none of these: byte pipes, one write whatever its size, one instance, peeking at what's there.
@@ -40,155 +27,179 @@ pub type Bare = Calls<true>;
 /// The raw calls.
 pub struct Calls<const BARE: bool>;
 
-const BACKLOG: usize = 128;
+/// A listening pipe: its path, the buffers of its instances, those that are idle.
+pub struct Listener(Vec<u16>, usize, RefCell<VecDeque<OwnedHandle>>);
 
-/// A listening pipe.
-pub struct Listener {
-    path: Vec<u16>,
-    idle: RefCell<VecDeque<OwnedHandle>>,
-}
+/// One end of a pipe, and the longest write that it makes.
+pub struct Pipe(OwnedHandle, usize);
 
 impl<const BARE: bool> Way for Calls<BARE> {
-    type Listener = Listener;
-
+    const NAME: &str = if BARE { "bare" } else { "raw" };
+    const TITLE: &str = if BARE { "raw, bare" } else { "raw" };
     const SETS_BUFFERS: bool = true;
-    type Stream = OwnedHandle;
+    const TIMEOUTS: Option<bool> = Some(false);
+    type Listener = Listener;
+    type Stream = Pipe;
 
-    const TIMEOUTS: Timeouts = Timeouts::Ignored;
-    const CALLS: Known = Known::Known(|operation| match operation {
-        Operation::Bind if BARE => 1,
-        Operation::Bind => BACKLOG,
-        Operation::Connect if BARE => 1,
-        Operation::Connect | Operation::Accept => 2,
-        Operation::Write | Operation::Read | Operation::Drop => 1,
-        Operation::WaitingRead | Operation::WaitingWrite => 2,
-        Operation::NothingToRead if BARE => 1,
-        // And a wait where the cancelled read isn't over at once.
-        Operation::NothingToRead => 2,
-        // It can't.
-        Operation::TimedOutRead => 0,
-    });
-
-    fn bind(path: &str) -> io::Result<Listener> {
-        let path = wide(path);
-        let instances = if BARE { 1 } else { BACKLOG };
-        let idle: io::Result<_> = (0..instances).map(|_| instance::<BARE>(&path)).collect();
-        Ok(Listener {
-            path,
-            idle: RefCell::new(idle?),
-        })
+    fn bind(place: &Place) -> io::Result<Listener> {
+        let (path, instances) = (wide(&place.path), if BARE { 1 } else { 128 });
+        let idle = (0..instances).map(|_| instance::<BARE>(&path, place.buffer));
+        let idle = idle.collect::<io::Result<_>>()?;
+        Ok(Listener(path, place.buffer, RefCell::new(idle)))
     }
 
-    fn accept(listener: &Listener) -> io::Result<OwnedHandle> {
-        let mut idle = listener.idle.borrow_mut();
+    fn accept(Listener(path, buffer, idle): &Listener) -> io::Result<Pipe> {
+        let mut idle = idle.borrow_mut();
         let head = idle.pop_front().ok_or(io::ErrorKind::NotConnected)?;
-        match overlapped(|overlapped| {
+        match overlapped(head.as_raw_handle(), true, |handle, overlapped| {
             // SAFETY: the handle is open, and `overlapped` waits until the call is complete.
-            unsafe { ConnectNamedPipe(head.as_raw_handle(), overlapped) }
+            unsafe { ConnectNamedPipe(handle, overlapped) }
         }) {
             Ok(_) | Err(ERROR_PIPE_CONNECTED | ERROR_NO_DATA) => {}
             Err(code) => return Err(error(code)),
         }
-        idle.push_back(instance::<BARE>(&listener.path)?);
-        Ok(head)
+        idle.push_back(instance::<BARE>(path, *buffer)?);
+        Ok(Pipe(head, longest_write::<BARE>(*buffer)))
     }
 
-    fn connect(path: &str) -> io::Result<OwnedHandle> {
-        open::<BARE>(&wide(path))
+    fn connect(place: &Place) -> io::Result<Pipe> {
+        let handle = open::<BARE>(&wide(&place.path))?;
+        Ok(Pipe(handle, longest_write::<BARE>(place.buffer)))
     }
 
-    fn read(stream: &mut OwnedHandle, buf: &mut [u8]) -> io::Result<usize> {
-        read(stream, buf)
+    fn try_clone(stream: &Pipe) -> io::Result<Pipe> {
+        Ok(Pipe(stream.0.try_clone()?, stream.1))
     }
 
-    fn write_all(stream: &mut OwnedHandle, bytes: &[u8]) -> io::Result<()> {
-        write_all::<BARE>(stream, bytes)
-    }
-
-    fn both_ways(stream: &mut OwnedHandle, unit: usize, time: Duration) -> io::Result<u64> {
-        let stream = &*stream;
-        with_two_threads(
-            unit,
-            time,
-            |bytes| write_all::<BARE>(stream, bytes),
-            |buf| read(stream, buf),
-        )
-    }
-
-    fn set_timeouts(_: &OwnedHandle, _: Duration) -> io::Result<()> {
+    fn set_timeouts(_: &Pipe, _: Duration) -> io::Result<()> {
         Ok(())
     }
 
-    fn set_nonblocking(_: &OwnedHandle) -> io::Result<()> {
+    fn set_nonblocking(_: &Pipe) -> io::Result<()> {
         Ok(())
     }
 
-    fn try_read(stream: &mut OwnedHandle, buf: &mut [u8]) -> io::Result<usize> {
-        if BARE {
-            peek(stream)
-        } else {
-            read_or_cancel(stream, buf)
+    fn try_read(stream: &mut Pipe, buf: &mut [u8]) -> io::Result<usize> {
+        match BARE {
+            true => stream.peek(),
+            false => stream.receive(buf, false),
         }
     }
 
-    fn pair() -> io::Result<(OwnedHandle, OwnedHandle)> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = wide(&format!(
-            r"\\.\pipe\winpipe-bench-pair-{}-{count}",
-            std::process::id()
-        ));
-        Ok((instance::<BARE>(&path)?, open::<BARE>(&path)?))
+    fn pair() -> io::Result<(Pipe, Pipe)> {
+        let place = Place::fresh(BUFFER);
+        let server = instance::<BARE>(&wide(&place.path), BUFFER)?;
+        let server = Pipe(server, longest_write::<BARE>(BUFFER));
+        Ok((server, Self::connect(&place)?))
     }
 
-    fn wake_up(stream: OwnedHandle) -> io::Result<Duration> {
-        super::wake(
-            stream,
-            |stream| match read(stream, &mut [0]) {
-                Err(error) if error.raw_os_error() == Some(ERROR_OPERATION_ABORTED as i32) => Ok(0),
-                result => result,
-            },
-            |stream| {
-                // SAFETY: the handle is open; its reader waits for the completion.
-                match unsafe { CancelIoEx(stream.as_raw_handle(), ptr::null()) } {
-                    0 => Err(io::Error::last_os_error()),
-                    _ => Ok(()),
-                }
-            },
-        )
+    fn end_reads(stream: &Pipe) -> io::Result<()> {
+        // SAFETY: the handle is open; its reader waits for the completion.
+        succeeded(unsafe { CancelIoEx(stream.handle(), null()) })
+    }
+}
+
+impl Pipe {
+    fn handle(&self) -> HANDLE {
+        self.0.as_raw_handle()
+    }
+
+    fn receive(&self, buf: &mut [u8], waits: bool) -> io::Result<usize> {
+        let (at, len, none) = (buf.as_mut_ptr(), buf.len() as u32, null_mut());
+        let read = overlapped(self.handle(), waits, |handle, overlapped| {
+            // SAFETY: `buf` is borrowed until `overlapped` has waited for the completion.
+            unsafe { ReadFile(handle, at, len, none, overlapped) }
+        });
+        match read {
+            // By `end_reads`.
+            Err(ERROR_OPERATION_ABORTED) if waits => Ok(0),
+            Err(ERROR_OPERATION_ABORTED) => Err(io::ErrorKind::WouldBlock.into()),
+            result => result.map_err(error),
+        }
+    }
+
+    /// Asks how much there is to read.
+    fn peek(&self) -> io::Result<usize> {
+        let (none, mut available) = (null_mut(), 0);
+        calling();
+        // SAFETY: the handle is open; only `available` is written.
+        let peeked =
+            unsafe { PeekNamedPipe(self.handle(), null_mut(), 0, none, &mut available, none) };
+        match (succeeded(peeked)?, available) {
+            ((), 0) => Err(io::ErrorKind::WouldBlock.into()),
+            ((), count) => Ok(count as usize),
+        }
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        // The handle is closed next.
+        calling();
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.receive(buf, true)
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (at, len, none) = (bytes.as_ptr(), bytes.len().min(self.1) as u32, null_mut());
+        let written = overlapped(self.handle(), true, |handle, overlapped| {
+            // SAFETY: `bytes` is borrowed until `overlapped` has waited for the completion.
+            unsafe { WriteFile(handle, at, len, none, overlapped) }
+        });
+        written.map_err(error)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 thread_local! {
     static EVENT: OwnedHandle = {
         // SAFETY: no attributes, manual reset, not set, no name.
-        let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
+        let event = unsafe { CreateEventW(null(), 1, 0, null()) };
         assert!(!event.is_null(), "CreateEventW: {}", io::Error::last_os_error());
         // SAFETY: the call has just made the handle, and nobody else has it.
         unsafe { OwnedHandle::from_raw_handle(event) }
     };
 }
 
-/// The event with the bit that says that no completion port wants to know: it's less work.
-fn without_packet(event: HANDLE) -> HANDLE {
-    event.map_addr(|event| event | 1)
-}
-
-/// Issues an operation and waits until it's complete.
-fn overlapped(issue: impl FnOnce(*mut OVERLAPPED) -> i32) -> Result<usize, u32> {
+/// Issues an operation with the thread's event, and waits until it's complete; one that would have to
+/// wait, and may not, is cancelled.
+fn overlapped(
+    handle: HANDLE,
+    waits: bool,
+    issue: impl FnOnce(HANDLE, *mut OVERLAPPED) -> i32,
+) -> Result<usize, u32> {
     let event = EVENT.with(AsRawHandle::as_raw_handle);
     let mut overlapped = OVERLAPPED {
-        hEvent: without_packet(event),
+        // The lowest bit says that no completion port wants to know, which is less work.
+        hEvent: event.map_addr(|event| event | 1),
         ..OVERLAPPED::default()
     };
     let at = &raw mut overlapped;
-    if issue(at) == 0 {
-        // SAFETY: reads a number of this thread's.
+    calling();
+    if issue(handle, at) == 0 {
+        // SAFETY: the event is this thread's own, and the OVERLAPPED is here until all is over.
         match unsafe { GetLastError() } {
-            ERROR_IO_PENDING => {
-                // SAFETY: the event is this thread's own, and open until it ends.
-                unsafe { WaitForSingleObject(event, INFINITE) };
-            }
+            ERROR_IO_PENDING if waits => unsafe {
+                calling();
+                WaitForSingleObject(event, INFINITE);
+            },
+            ERROR_IO_PENDING => unsafe {
+                calling();
+                CancelIoEx(handle, at);
+                while ptr::read_volatile(&raw const (*at).Internal) as i32 == STATUS_PENDING {
+                    calling();
+                    WaitForSingleObject(event, INFINITE);
+                }
+            },
             ERROR_MORE_DATA => {}
             code => return Err(code),
         }
@@ -205,149 +216,58 @@ fn overlapped(issue: impl FnOnce(*mut OVERLAPPED) -> i32) -> Result<usize, u32> 
     }
 }
 
-fn read(stream: &OwnedHandle, buf: &mut [u8]) -> io::Result<usize> {
-    let (at, len) = (buf.as_mut_ptr(), buf.len() as u32);
-    let result = overlapped(|overlapped| {
-        // SAFETY: `buf` is borrowed until `overlapped` has waited for the completion.
-        unsafe { ReadFile(stream.as_raw_handle(), at, len, ptr::null_mut(), overlapped) }
-    });
-    match result {
-        Err(ERROR_BROKEN_PIPE) => Ok(0),
-        result => result.map_err(error),
-    }
-}
-
-fn write_all<const BARE: bool>(stream: &OwnedHandle, bytes: &[u8]) -> io::Result<()> {
-    let longest = if BARE {
-        u32::MAX as usize
-    } else {
-        super::buffer()
-    };
-    for chunk in bytes.chunks(longest) {
-        let (at, len) = (chunk.as_ptr(), chunk.len() as u32);
-        overlapped(|overlapped| {
-            // SAFETY: `chunk` is borrowed until `overlapped` has waited for the completion.
-            unsafe { WriteFile(stream.as_raw_handle(), at, len, ptr::null_mut(), overlapped) }
-        })
-        .map_err(error)?;
-    }
-    Ok(())
-}
-
-/// Reads, and takes it back where it would have to wait.
-fn read_or_cancel(stream: &OwnedHandle, buf: &mut [u8]) -> io::Result<usize> {
-    let event = EVENT.with(AsRawHandle::as_raw_handle);
-    let mut overlapped = OVERLAPPED {
-        hEvent: without_packet(event),
-        ..OVERLAPPED::default()
-    };
-    let (at, len, overlapped) = (buf.as_mut_ptr(), buf.len() as u32, &raw mut overlapped);
-    let handle = stream.as_raw_handle();
-    // SAFETY: `buf` and the OVERLAPPED are here until the cancelled operation is complete, below.
-    unsafe {
-        if ReadFile(handle, at, len, ptr::null_mut(), overlapped) == 0 {
-            match GetLastError() {
-                ERROR_IO_PENDING => {
-                    CancelIoEx(handle, overlapped);
-                    while ptr::read_volatile(&raw const (*overlapped).Internal) as i32
-                        == STATUS_PENDING
-                    {
-                        WaitForSingleObject(event, INFINITE);
-                    }
-                    if (*overlapped).Internal as i32 != 0 {
-                        return Err(io::ErrorKind::WouldBlock.into());
-                    }
-                }
-                code => return Err(error(code)),
-            }
-        }
-        Ok((*overlapped).InternalHigh)
-    }
-}
-
-/// Asks how much there is to read.
-fn peek(stream: &OwnedHandle) -> io::Result<usize> {
-    let mut available = 0;
-    let none = ptr::null_mut();
-    // SAFETY: the handle is open; only `available` is written.
-    let ok = unsafe {
-        PeekNamedPipe(
-            stream.as_raw_handle(),
-            ptr::null_mut(),
-            0,
-            none,
-            &mut available,
-            none,
-        )
-    };
-    match (ok, available) {
-        (0, _) => Err(io::Error::last_os_error()),
-        (_, 0) => Err(io::ErrorKind::WouldBlock.into()),
-        (_, count) => Ok(count as usize),
-    }
-}
-
-fn instance<const BARE: bool>(path: &[u16]) -> io::Result<OwnedHandle> {
-    let mode = if BARE {
-        PIPE_TYPE_BYTE
-    } else {
-        PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE
-    };
+fn instance<const BARE: bool>(path: &[u16], buffer: usize) -> io::Result<OwnedHandle> {
+    let (access, all) = (PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_UNLIMITED_INSTANCES);
+    let mode = PIPE_REJECT_REMOTE_CLIENTS
+        | match BARE {
+            true => PIPE_TYPE_BYTE,
+            false => PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE,
+        };
+    let (path, buffer) = (path.as_ptr(), buffer as u32);
+    calling();
     // SAFETY: the path ends with a NUL; no attributes.
-    let handle = unsafe {
-        CreateNamedPipeW(
-            path.as_ptr(),
-            PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED,
-            mode | PIPE_REJECT_REMOTE_CLIENTS,
-            PIPE_UNLIMITED_INSTANCES,
-            super::buffer() as u32,
-            super::buffer() as u32,
-            0,
-            ptr::null(),
-        )
-    };
-    owned(handle)
+    owned(unsafe { CreateNamedPipeW(path, access, mode, all, buffer, buffer, 0, null()) })
 }
 
 fn open<const BARE: bool>(path: &[u16]) -> io::Result<OwnedHandle> {
+    let (path, access, none) = (path.as_ptr(), GENERIC_READ | GENERIC_WRITE, null_mut());
+    let (how, flags) = (OPEN_EXISTING, FILE_FLAG_OVERLAPPED);
     let handle = loop {
+        calling();
         // SAFETY: the path ends with a NUL; neither attributes nor a template.
-        let handle = unsafe {
-            CreateFileW(
-                path.as_ptr(),
-                GENERIC_READ | GENERIC_WRITE,
-                0,
-                ptr::null(),
-                OPEN_EXISTING,
-                FILE_FLAG_OVERLAPPED,
-                ptr::null_mut(),
-            )
-        };
-        match owned(handle) {
+        match owned(unsafe { CreateFileW(path, access, 0, null(), how, flags, none) }) {
             Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY as i32) => {
+                calling();
                 // SAFETY: the path ends with a NUL.
-                unsafe { WaitNamedPipeW(path.as_ptr(), NMPWAIT_WAIT_FOREVER) };
+                unsafe { WaitNamedPipeW(path, NMPWAIT_WAIT_FOREVER) };
             }
             result => break result?,
         }
     };
     if !BARE {
-        let none = ptr::null();
-        // SAFETY: the handle is open, and the mode is a number on this stack.
-        let ok = unsafe {
-            SetNamedPipeHandleState(handle.as_raw_handle(), &PIPE_READMODE_MESSAGE, none, none)
-        };
-        if ok == 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let (at, mode) = (handle.as_raw_handle(), &PIPE_READMODE_MESSAGE);
+        calling();
+        // SAFETY: the handle is open, and the mode is a constant.
+        succeeded(unsafe { SetNamedPipeHandleState(at, mode, null(), null()) })?;
     }
     Ok(handle)
+}
+
+fn longest_write<const BARE: bool>(buffer: usize) -> usize {
+    if BARE { u32::MAX as usize } else { buffer }
 }
 
 fn owned(handle: HANDLE) -> io::Result<OwnedHandle> {
     let error = io::Error::last_os_error();
     // SAFETY: the call returned a handle that nobody else has, or INVALID_HANDLE_VALUE.
     OwnedHandle::try_from(unsafe { HandleOrInvalid::from_raw_handle(handle) }).map_err(|_| error)
+}
+
+fn succeeded(result: i32) -> io::Result<()> {
+    match result {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 fn error(code: u32) -> io::Error {

@@ -1,0 +1,136 @@
+//! How a client connects: it opens the pipe, or waits for it, and checks its owner.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::access::{Impersonation, Server};
+use crate::account;
+use crate::addr::WinPipeSocketAddr;
+use crate::options::ConnectOptions;
+use crate::protocol::dialing::{Answer, Dialing, Step};
+use crate::protocol::facts::Facts;
+use crate::stream::{WinStream, facts_of};
+use crate::sys::error::{Code, Doing};
+use crate::sys::pipe::{self, Pipe, Quality};
+use crate::sys::record;
+use crate::sys::text::wide;
+use crate::wait::milliseconds;
+
+impl ConnectOptions {
+    /// Connects to the pipe at the given path.
+    ///
+    /// # Errors
+    /// Those of [`WinStream::connect`]. With [`expect_server`](Self::expect_server) also:
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the pipe doesn't belong to the
+    ///   expected server.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported): the path names a computer, and
+    ///   [`impersonation`](Self::impersonation) would let the server act as the client.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{ConnectOptions, Server, WinListener};
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-{}", std::process::id());
+    /// let listener = WinListener::bind(&path)?;
+    /// let stream = ConnectOptions::new().expect_server(Server::CurrentUser).connect(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<WinStream> {
+        self.connect_addr(&WinPipeSocketAddr::from_pathname(path)?)
+    }
+
+    /// Connects to the pipe at the given address, as [`connect`](Self::connect) does.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), and [`InvalidInput`](io::ErrorKind::InvalidInput) for
+    /// an unnamed address.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::{ConnectOptions, WinListener};
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-options-connect-addr-{}", std::process::id());
+    /// let listener = WinListener::bind(&path)?;
+    /// let stream = ConnectOptions::new().connect_addr(&listener.local_addr()?)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect_addr(&self, addr: &WinPipeSocketAddr) -> io::Result<WinStream> {
+        connect(addr, self)
+    }
+}
+
+/// Connects according to the options.
+fn connect(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<WinStream> {
+    let records = record::hold();
+    let path = wide(&addr.win32_path()?);
+    let quality = match options.impersonation {
+        Impersonation::Anonymous => Quality::Anonymous,
+        Impersonation::Identification => Quality::Identification,
+        Impersonation::Impersonation => Quality::Impersonation,
+        Impersonation::Delegation => Quality::Delegation,
+    };
+    let tracking = options.tracks(addr)?;
+    let deadline = Instant::now().checked_add(options.timeout);
+    let left = || match deadline {
+        None => Duration::MAX,
+        Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+    };
+    let mut dialing = Dialing::new(options.wait_for_server);
+    loop {
+        let code = match pipe::create_file(&path, quality, tracking) {
+            Ok(pipe) => return client(pipe, addr, options.expected),
+            Err(code) => code,
+        };
+        let mut answer = match code {
+            Code::PIPE_BUSY => Answer::Busy,
+            Code::FILE_NOT_FOUND => Answer::Missing,
+            _ => Answer::Failed,
+        };
+        records.write();
+        loop {
+            answer = match dialing.next(answer, left()) {
+                Step::Open => break,
+                // 0 and 1 have special meanings.
+                Step::Wait(longest) => {
+                    match pipe::wait_named_pipe(&path, milliseconds(longest).max(2)) {
+                        Ok(()) => Answer::Listening,
+                        Err(Code::SEM_TIMEOUT) => Answer::TimedOut,
+                        Err(_) => Answer::CannotWait,
+                    }
+                }
+                Step::Pause(pause) => {
+                    std::thread::sleep(pause);
+                    Answer::Paused
+                }
+                Step::Refuse => return Err(code.refused()),
+                Step::Fail => return Err(code.explain(Doing::Connecting)),
+            };
+        }
+    }
+}
+
+/// Creates a stream from the client's end of a pipe.
+fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io::Result<WinStream> {
+    if let Some(expected) = expected {
+        account::expect(&pipe, expected)?;
+    }
+    // It's no error if the server has already answered and closed: the answer can still be read.
+    let facts = match pipe.local_information() {
+        Ok(information) => facts_of(&information),
+        Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
+        Err(code) => return Err(code.explain(Doing::Using)),
+    };
+    if facts.has_messages {
+        match pipe.set_named_pipe_handle_state(true) {
+            Err(code) if !code.is_peer_gone() => return Err(code.explain(Doing::Using)),
+            _ => {}
+        }
+    }
+    Ok(WinStream::new(
+        pipe,
+        WinPipeSocketAddr::UNNAMED,
+        addr.clone(),
+        facts,
+    ))
+}

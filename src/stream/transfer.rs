@@ -1,0 +1,180 @@
+//! How a stream reads and writes: by the rules of `protocol`, waiting as `wait` does.
+
+use std::io;
+use std::ops::Range;
+use std::sync::{PoisonError, RwLockReadGuard};
+
+use crate::protocol::end::Then;
+use crate::protocol::sending::Sending;
+use crate::stream::WinStream;
+use crate::sys::error::{Code, Doing};
+use crate::sys::operation::{Attend, Transferred};
+use crate::sys::record;
+use crate::wait::{Call, Control, Stop};
+
+impl WinStream {
+    /// Begins a call that reads several times under one timeout.
+    pub(crate) fn reading(&self) -> Call<'_> {
+        Call::new(&self.shared.reading)
+    }
+
+    /// Reads as part of `call`.
+    pub(crate) fn read_under(&self, buf: &mut [u8], call: &mut Call<'_>) -> io::Result<usize> {
+        self.read_part(call, |attend| self.pipe.read_file(buf, attend))
+    }
+
+    /// Sends a message if that is possible without waiting, whatever the settings. Returns whether
+    /// it did.
+    pub(crate) fn write_at_once(&self, message: &[u8]) -> bool {
+        let Some(_turn) = Turn::take(self) else {
+            return false;
+        };
+        let at_once = Control::new();
+        Control::set_nonblocking([&at_once], true);
+        let written = Call::new(&at_once).run(|attend| self.pipe.write_file(message, attend));
+        written.is_ok_and(|written| written.count == message.len())
+    }
+
+    pub(super) fn read_with(
+        &self,
+        read: impl FnOnce(Attend<'_>) -> Result<Transferred, Code>,
+    ) -> io::Result<usize> {
+        self.shared.handoff.check_read()?;
+        let _records = record::hold();
+        self.read_part(&mut self.reading(), read)
+    }
+
+    pub(super) fn read_part(
+        &self,
+        call: &mut Call<'_>,
+        read: impl FnOnce(Attend<'_>) -> Result<Transferred, Code>,
+    ) -> io::Result<usize> {
+        self.facts()?;
+        if self.shared.reading.is_ended() {
+            return Ok(0);
+        }
+        let mut issuing = Some(self.issuing());
+        let read = call.run(|attend| {
+            read(&mut |operation| {
+                issuing = None;
+                attend(operation);
+            })
+        });
+        match read {
+            // The peer's mark of the end.
+            Ok(Transferred { count: 0, .. }) => Ok(self.end_of_data()),
+            Ok(read) => Ok(read.count),
+            Err(stop) => self.stopped_reading(stop),
+        }
+    }
+
+    pub(super) fn stopped_reading(&self, stop: Stop) -> io::Result<usize> {
+        match stop {
+            Stop::Ended => Ok(0),
+            Stop::Failed(code) if code.is_peer_gone() => Ok(self.end_of_data()),
+            stop => Err(stopped(stop)),
+        }
+    }
+
+    /// Copies the bytes that a peek shows; `None` if there are none.
+    pub(super) fn peek_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.pipe.peek_named_pipe(buf) {
+            Ok(0) => Ok(None),
+            Ok(count) => Ok(Some(count)),
+            Err(code) if code.is_peer_gone() => Ok(Some(self.end_of_data())),
+            // It isn't connected. A read reports why.
+            Err(Code::BAD_PIPE) => Ok(None),
+            Err(code) => Err(code.explain(Doing::Using)),
+        }
+    }
+
+    /// Held while a read issues its operation, so that a peek doesn't take the result of that read
+    /// for the end.
+    pub(super) fn issuing(&self) -> RwLockReadGuard<'_, ()> {
+        self.shared
+            .issuing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that there's nothing more to read, and wakes the other reads: the mark of the end is
+    /// one message, and only one read got it.
+    pub(super) fn end_of_data(&self) -> usize {
+        self.shared.reading.end();
+        0
+    }
+
+    /// Writes `total` bytes by calling `write` with the range of bytes that go next.
+    pub(super) fn write_with(
+        &self,
+        total: usize,
+        mut write: impl FnMut(Range<usize>, Attend<'_>) -> Result<Transferred, Code>,
+    ) -> io::Result<usize> {
+        let _records = record::hold();
+        let facts = self.facts()?;
+        let Some(_turn) = Turn::take(self) else {
+            return Err(stopped(Stop::Ended));
+        };
+        let mut call = Call::new(&self.shared.writing);
+        let mut sending = Sending::new(total, facts.chunk);
+        let mut obstacle = Stop::WouldBlock;
+        while let Some(range) = sending.next() {
+            let written = match self.shared.writing.is_ended() {
+                true => Err(Stop::Ended),
+                false => call.run(|attend| write(range, attend)),
+            };
+            match written {
+                Ok(written) => sending.sent(written.count),
+                Err(Stop::WouldBlock) => sending.refused(),
+                Err(stop) => {
+                    obstacle = stop;
+                    sending.stop();
+                }
+            }
+        }
+        sending.report().ok_or_else(|| stopped(obstacle))
+    }
+
+    /// Sends the mark of the end, unless it has been sent. Even a full pipe takes it.
+    pub(super) fn mark_end(&self) -> io::Result<()> {
+        // Not under the control of the writing half, which is shut down: that must not stop the
+        // mark.
+        let open = Control::new();
+        let send = || Call::new(&open).run(|attend| self.pipe.write_file(&[], attend));
+        self.shared.writing_half.mark(|| match send() {
+            Err(Stop::Failed(code)) if !code.is_peer_gone() => Err(code.explain(Doing::Using)),
+            _ => Ok(()),
+        })
+    }
+}
+
+/// One call that writes.
+struct Turn<'a>(&'a WinStream);
+
+impl Turn<'_> {
+    /// Lets a call write, unless the writing half is shut down.
+    fn take(stream: &WinStream) -> Option<Turn<'_>> {
+        stream.shared.writing_half.enter().then(|| Turn(stream))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let WinStream { shared, .. } = self.0;
+        if shared.writing_half.leave() == Then::Mark
+            && self.0.facts().is_ok_and(|facts| facts.has_messages)
+        {
+            // `shutdown` has returned. Called again, it tries again.
+            let _ = self.0.mark_end();
+        }
+    }
+}
+
+fn stopped(stop: Stop) -> io::Error {
+    match stop {
+        Stop::WouldBlock | Stop::Recalled => io::ErrorKind::WouldBlock.into(),
+        Stop::TimedOut => io::ErrorKind::TimedOut.into(),
+        Stop::Ended => io::ErrorKind::BrokenPipe.into(),
+        Stop::Failed(code) => code.explain(Doing::Using),
+    }
+}

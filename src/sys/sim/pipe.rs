@@ -1,0 +1,269 @@
+//! One function for each call that concerns a pipe, on the simulated file system.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::descriptor::{Descriptor, USER};
+use super::kernel::{self, End, Settings, Side, State};
+use super::operation::{self, Attend, Transferred};
+use crate::sys::error::Code;
+use crate::sys::record::trace;
+
+/// The most bytes per read or write.
+const LONGEST_TRANSFER: usize = 1 << 20;
+
+/// A handle to one end of a pipe, closed on drop.
+pub(crate) struct Pipe(Arc<End>);
+
+/// The device that all pipes belong to.
+pub(crate) struct Device;
+
+/// How to create an instance of a pipe.
+#[derive(Clone, Copy)]
+pub(crate) struct Instance<'a> {
+    pub(crate) root: Option<&'a Device>,
+    pub(crate) name: &'a [u16],
+    pub(crate) descriptor: Option<&'a Descriptor>,
+    pub(crate) first: bool,
+    pub(crate) reject_remote: bool,
+    pub(crate) by_message: bool,
+    pub(crate) limit: u32,
+    pub(crate) inbound: u32,
+    pub(crate) outbound: u32,
+}
+
+/// What the kernel reports about one end of a pipe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalInformation {
+    pub(crate) is_server: bool,
+    pub(crate) is_message_type: bool,
+    pub(crate) write_quota: usize,
+    pub(crate) has_client: bool,
+    pub(crate) is_closing: bool,
+}
+
+/// The mode of one end of a pipe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HandleState {
+    pub(crate) by_message: bool,
+    pub(crate) waits: bool,
+}
+
+/// What a server may do with the identity of a client that opens a pipe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Quality {
+    Anonymous,
+    Identification,
+    Impersonation,
+    Delegation,
+}
+
+impl Pipe {
+    pub(crate) fn duplicate_handle(&self) -> io::Result<Pipe> {
+        trace!("DuplicateHandle({self:?}) = 1");
+        Ok(Pipe(Arc::clone(&self.0)))
+    }
+
+    pub(crate) fn read_file(
+        &self,
+        buf: &mut [u8],
+        attend: Attend<'_>,
+    ) -> Result<Transferred, Code> {
+        let len = buf.len().min(LONGEST_TRANSFER);
+        let issue = |request: &_| {
+            let issued = self.0.read(len, request);
+            trace!("ReadFile({self:?}, {len}) = {issued:?}");
+            issued
+        };
+        let done = operation::run(attend, issue, &|request| self.0.cancel(request))?;
+        buf[..done.count].copy_from_slice(&done.data);
+        Ok(Transferred {
+            count: done.count,
+            more: done.more,
+        })
+    }
+
+    pub(crate) fn write_file(
+        &self,
+        message: &[u8],
+        attend: Attend<'_>,
+    ) -> Result<Transferred, Code> {
+        let message = &message[..message.len().min(LONGEST_TRANSFER)];
+        let issue = |request: &_| {
+            let issued = self.0.write(message, request);
+            trace!("WriteFile({self:?}, {}) = {issued:?}", message.len());
+            issued
+        };
+        let done = operation::run(attend, issue, &|request| self.0.cancel(request))?;
+        Ok(Transferred {
+            count: done.count,
+            more: false,
+        })
+    }
+
+    pub(crate) fn peek_named_pipe(&self, buf: &mut [u8]) -> Result<usize, Code> {
+        let peeked = self.0.peek(buf.len());
+        trace!("PeekNamedPipe({self:?}, {}) = {peeked:?}", buf.len());
+        let peeked = peeked?;
+        buf[..peeked.count].copy_from_slice(&peeked.data);
+        Ok(peeked.count)
+    }
+
+    pub(crate) fn connect_named_pipe(&self, attend: Attend<'_>) -> Result<(), Code> {
+        let issue = |request: &_| {
+            let issued = self.0.connect(request);
+            trace!("ConnectNamedPipe({self:?}) = {issued:?}");
+            issued
+        };
+        match operation::run(attend, issue, &|request| self.0.cancel(request)) {
+            Err(Code::PIPE_CONNECTED | Code::NO_DATA) => Ok(()),
+            connected => connected.map(|_| ()),
+        }
+    }
+
+    pub(crate) fn flush_file_buffers(&self) -> Result<(), Code> {
+        let flushed = self.0.flush();
+        trace!("FlushFileBuffers({self:?}) = {flushed:?}");
+        flushed
+    }
+
+    pub(crate) fn set_named_pipe_handle_state(&self, by_message: bool) -> Result<(), Code> {
+        #[cfg(test)]
+        crate::sys::fault::strike("SetNamedPipeHandleState")?;
+        self.0.set_reads_by_message(by_message);
+        trace!("SetNamedPipeHandleState({self:?}, {by_message}) = 1");
+        Ok(())
+    }
+
+    pub(crate) fn handle_state(&self) -> Result<HandleState, Code> {
+        #[cfg(test)]
+        crate::sys::fault::strike("NtQueryInformationFile")?;
+        trace!("NtQueryInformationFile({self:?}, FilePipeInformation) = 0");
+        Ok(HandleState {
+            by_message: self.0.reads_by_message(),
+            waits: true,
+        })
+    }
+
+    pub(crate) fn local_information(&self) -> Result<LocalInformation, Code> {
+        #[cfg(test)]
+        crate::sys::fault::strike("NtQueryInformationFile")?;
+        let state = self.0.state();
+        trace!("NtQueryInformationFile({self:?}, FilePipeLocalInformation) = 0, {state:?}");
+        Ok(LocalInformation {
+            is_server: self.0.side() == Side::Server,
+            is_message_type: self.0.is_message_type(),
+            write_quota: self.0.write_quota(),
+            has_client: state != State::Listening,
+            is_closing: state == State::Closing,
+        })
+    }
+
+    /// Returns a self-relative descriptor with only an owner [11.9]: the user owns every pipe.
+    pub(crate) fn origin(&self) -> io::Result<Vec<u8>> {
+        trace!("GetKernelObjectSecurity({self:?}) = 1");
+        let (revision, self_relative, offset) = (1, [0, 0x80], 20);
+        let mut descriptor = vec![revision, 0];
+        descriptor.extend(self_relative);
+        descriptor.extend([offset, 0, 0, 0]);
+        descriptor.resize(offset.into(), 0);
+        descriptor.extend(USER);
+        Ok(descriptor)
+    }
+
+    /// [11.8] There is only one process, which has both ends.
+    pub(crate) fn peer_process_id(&self, _is_server: bool) -> Result<u32, Code> {
+        Ok(std::process::id())
+    }
+
+    pub(crate) fn peer_session_id(&self, _is_server: bool) -> Result<u32, Code> {
+        Ok(1)
+    }
+
+    pub(crate) fn is_synchronous(&self) -> Result<bool, Code> {
+        #[cfg(test)]
+        crate::sys::fault::strike("NtQueryInformationFile")?;
+        Ok(false)
+    }
+
+    pub(super) fn impersonate(&self) -> Result<(), Code> {
+        self.0.impersonate()
+    }
+}
+
+/// Prints a number in place of the handle.
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Pointer::fmt(&Arc::as_ptr(&self.0), f)
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        trace!("CloseHandle({self:?}) = 1");
+    }
+}
+
+pub(crate) fn create_file(path: &[u16], quality: Quality, tracking: bool) -> Result<Pipe, Code> {
+    // What a server may do with the client's identity makes no difference here.
+    let _ = quality;
+    let opened = kernel::open(&name(path, r"\\.\pipe\")?, tracking).map(Arc::new);
+    let opened = opened.map(Pipe);
+    trace!(
+        "CreateFileW({}, {quality:?}, tracking: {tracking}) = {opened:?}",
+        crate::sys::text::Wide(path)
+    );
+    opened
+}
+
+pub(crate) fn wait_named_pipe(path: &[u16], milliseconds: u32) -> Result<(), Code> {
+    #[cfg(test)]
+    crate::sys::fault::strike("WaitNamedPipeW")?;
+    let limit = Duration::from_millis(milliseconds.into());
+    let waited = kernel::wait(&name(path, r"\\.\pipe\")?, limit);
+    trace!("WaitNamedPipeW({milliseconds} ms) = {waited:?}");
+    waited
+}
+
+pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
+    #[cfg(test)]
+    crate::sys::fault::strike("NtCreateNamedPipeFile")?;
+    let named = match instance.root {
+        Some(_device) => None,
+        None => Some(name(instance.name, r"\??\pipe\")?),
+    };
+    let settings = Settings {
+        is_message_type: instance.by_message,
+        quotas: [instance.inbound as usize, instance.outbound as usize],
+        limit: instance.limit as usize,
+    };
+    let created = kernel::create(named.as_deref(), instance.first, settings).map(Arc::new);
+    let created = created.map(Pipe);
+    trace!(
+        "NtCreateNamedPipeFile({}, first: {}, reject_remote: {}, {:?}) = {created:?}",
+        crate::sys::text::Wide(instance.name),
+        instance.first,
+        instance.reject_remote,
+        instance.descriptor,
+    );
+    created
+}
+
+pub(crate) fn open_device() -> Result<Device, Code> {
+    Ok(Device)
+}
+
+pub(crate) fn open_peer(server: &Pipe) -> Result<Pipe, Code> {
+    let opened = server.0.open_peer().map(Arc::new).map(Pipe);
+    trace!("NtOpenFile() = {opened:?}");
+    opened
+}
+
+/// Returns the pipe's name from a path with a terminating NUL. Only `folder` has anything in it.
+fn name(path: &[u16], folder: &str) -> Result<String, Code> {
+    let path = String::from_utf16_lossy(path);
+    let name = path.strip_prefix(folder).ok_or(Code::FILE_NOT_FOUND)?;
+    Ok(name.trim_end_matches('\0').to_owned())
+}
