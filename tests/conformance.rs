@@ -11,9 +11,7 @@ use std::sync::{Barrier, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{
-    LIMIT, Random, byte_at, clean_up, connection, connections, departs, fresh_path, text, within,
-};
+use common::{LIMIT, Random, clean_up, connection, connections, departs, fresh_path, text, within};
 use winpipe::ipc::{Listener, SocketAddr, Stream};
 
 /// What a call fails with when its time is up.
@@ -44,13 +42,13 @@ fn assert_text(mut stream: impl Read, len: usize) {
 }
 
 fn assert_is_text(bytes: &[u8], place: usize) {
-    if let Some(at) = (0..bytes.len()).find(|at| bytes[*at] != byte_at(place + at)) {
-        panic!(
-            "byte {} is {}, not {}",
-            place + at,
-            bytes[at],
-            byte_at(place + at)
-        );
+    let expected = text(place, bytes.len());
+    // Not `assert_eq!`, which prints all of both.
+    if bytes != expected {
+        let at = (0..bytes.len())
+            .find(|at| bytes[*at] != expected[*at])
+            .unwrap();
+        panic!("byte {} is {}, not {}", place + at, bytes[at], expected[at]);
     }
 }
 
@@ -636,7 +634,7 @@ fn shutdown_write_comes_after_many_small_writes() {
             thread::scope(|scope| {
                 scope.spawn(|| assert_text(&other, 5_000));
                 for place in 0..5_000 {
-                    one.write_all(&[byte_at(place)]).unwrap();
+                    one.write_all(&text(place, 1)).unwrap();
                 }
                 one.shutdown(Shutdown::Write).unwrap();
             });

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 use std::{panic, process, thread};
 
@@ -79,14 +79,21 @@ pub fn connections() -> Vec<(Stream, Stream)> {
     ]
 }
 
-/// The byte at a place of a long test text: one that isn't the same anywhere near.
-pub fn byte_at(place: usize) -> u8 {
-    (place.wrapping_mul(0x9E37_79B9) >> 13) as u8
-}
-
-/// Part of the long test text.
+/// Part of a long test text, in which no byte is the same as those near it.
 pub fn text(place: usize, len: usize) -> Vec<u8> {
-    (place..place + len).map(byte_at).collect()
+    /// After so many bytes it begins again.
+    const PERIOD: usize = 1 << 21;
+    static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let byte_at = |place: usize| (place.wrapping_mul(0x9E37_79B9) >> 13) as u8;
+        (0..PERIOD).map(byte_at).collect()
+    });
+
+    let mut part = Vec::with_capacity(len);
+    while part.len() < len {
+        let rest = &TEXT[(place + part.len()) % PERIOD..];
+        part.extend_from_slice(&rest[..rest.len().min(len - part.len())]);
+    }
+    part
 }
 
 /// Random numbers, the same ones each time.

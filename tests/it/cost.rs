@@ -26,7 +26,7 @@ fn warm_up() {
     one.set_nonblocking(true).unwrap();
     (&one).read(&mut [0]).unwrap_err();
     let bufs = [IoSlice::new(&[1]), IoSlice::new(&[2])];
-    (&one).write_vectored(&bufs).unwrap();
+    assert_eq!((&one).write_vectored(&bufs).unwrap(), 2);
 }
 
 #[test]

@@ -94,7 +94,6 @@ fn an_empty_message_between_others_is_kept_by_a_reader_by_message() {
 }
 
 #[test]
-#[cfg_attr(wine, ignore = "Wine keeps it, which hides why we read by message")]
 fn an_empty_message_between_others_is_swallowed_by_a_reader_by_byte() {
     within(LIMIT, || {
         let path = fresh_path();

@@ -7,9 +7,8 @@ use std::os::windows::io::AsRawHandle;
 use windows_sys::Win32::System::Pipes::{
     GetNamedPipeInfo, PIPE_SERVER_END, PIPE_TYPE_MESSAGE, PIPE_UNLIMITED_INSTANCES,
 };
-use winpipe::{ConnectOptions, Impersonation, ListenOptions, Server, WinListener, WinStream};
+use winpipe::{ListenOptions, WinStream};
 
-use crate::common::logger::records;
 use crate::common::{LIMIT, connect_by, fresh_path, text, within};
 
 /// What the kernel says of the pipe: flags, buffers (to the client, to the server), instances.
@@ -59,6 +58,10 @@ fn every_option_arrives_in_the_kernel() {
 #[test]
 #[cfg(feature = "log")]
 fn reject_remote_arrives_in_the_call() {
+    use winpipe::{ConnectOptions, Impersonation, Server, WinListener};
+
+    use crate::common::logger::records;
+
     // The kernel doesn't tell, so this looks at the record of the call.
     for (reject_remote, expected) in [(None, true), (Some(true), true), (Some(false), false)] {
         let path = fresh_path();

@@ -1,9 +1,12 @@
 //! What the tests for Windows share. What they share with the portable ones is in `tests/common`.
 
+#[cfg(feature = "log")]
 pub mod allocator;
+#[cfg(feature = "log")]
 pub mod logger;
 #[path = "../../common/mod.rs"]
 mod portable;
+#[cfg_attr(not(feature = "log"), allow(dead_code))]
 pub mod process;
 pub mod raw;
 pub mod token;
