@@ -81,6 +81,8 @@ struct Way {
     reads_by_message: bool,
     /// [3.4] Each write is one entry.
     queue: VecDeque<Entry>,
+    /// The bytes in it.
+    unread: usize,
     /// The pending reads on that end, with their lengths.
     reads: VecDeque<(usize, Arc<Request>)>,
     /// Whether that end was closed with unread entries.
@@ -116,6 +118,7 @@ pub(super) fn create(name: Option<&str>, first: bool, settings: Settings) -> Res
         quota: settings.quotas[side as usize],
         reads_by_message: side == Side::Server && settings.is_message_type,
         queue: VecDeque::new(),
+        unread: 0,
         reads: VecDeque::new(),
         is_cut_off: false,
     };
@@ -286,7 +289,8 @@ impl End {
             return Some(Ok(written)); // [4.1]
         }
         let way = &mut pipe.ways[self.peer()];
-        let before = way.unread();
+        let before = way.unread;
+        way.unread += data.len();
         way.queue.push_back(Entry {
             data: data.to_vec(), // [3.6]
             taken: 0,
@@ -369,7 +373,9 @@ impl End {
         let way = &mut pipe.ways[self.peer()];
         let is_its = |entry: &Entry| entry.writer.as_ref().is_some_and(is_it);
         if let Some(at) = way.queue.iter().position(is_its) {
-            way.queue.remove(at); // [2.5] The unread rest is discarded, and later writes stay.
+            // [2.5] The unread rest is discarded, and later writes stay.
+            let rest = way.queue.remove(at).map_or(0, |entry| entry.left());
+            way.unread -= rest;
             aborted();
             way.settle();
             self.instance.drained.notify_all();
@@ -424,6 +430,7 @@ impl Drop for End {
         }
         let way = &mut pipe.ways[self.side as usize];
         way.is_cut_off = !way.queue.is_empty();
+        way.unread = 0;
         let unread = way.queue.drain(..);
         unread.filter_map(|entry| entry.writer).for_each(broken);
         self.instance.drained.notify_all();
@@ -431,10 +438,6 @@ impl Drop for End {
 }
 
 impl Way {
-    fn unread(&self) -> usize {
-        self.queue.iter().map(Entry::left).sum()
-    }
-
     /// Takes from a queue that isn't empty what a read of `len` bytes returns. `waited` says
     /// whether the read was pending before the data arrived.
     fn take(&mut self, len: usize, waited: bool) -> Done {
@@ -452,6 +455,7 @@ impl Way {
             let count = entry.left().min(room);
             data.extend_from_slice(&entry.data[entry.taken..entry.taken + count]);
             entry.taken += count;
+            self.unread -= count;
             if entry.left() > 0 {
                 more = self.reads_by_message; // [4.5]
                 break;
@@ -471,15 +475,17 @@ impl Way {
     }
 
     /// [3.3] Completes each write whose unread rest, together with all before it, is within the
-    /// quota.
+    /// quota. Those follow the writes that are complete already.
     fn settle(&mut self) {
-        let mut unread = 0;
-        for entry in &mut self.queue {
-            unread += entry.left();
-            if unread > self.quota {
-                break;
+        let mut unread = self.unread;
+        for entry in self.queue.iter_mut().rev() {
+            if unread <= self.quota {
+                if entry.writer.is_none() && entry.left() > 0 {
+                    break;
+                }
+                entry.finish();
             }
-            entry.finish();
+            unread -= entry.left();
         }
     }
 }
