@@ -3,7 +3,7 @@
 //! Windows.
 
 use crate::say;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::{env, fs};
@@ -202,7 +202,8 @@ impl Platform {
                 sh.remove_path(&prefix)?;
             }
             sh.create_dir(&prefix)?;
-            in_wine(cmd!(sh, "wine wineboot -i")).status().context("wineboot")?;
+            let made = in_wine(cmd!(sh, "wine wineboot -i")).status()?;
+            ensure!(made.success(), "`wine wineboot -i` failed ({made})");
             let dll = prefix.join("drive_c/windows/system32/bcryptprimitives.dll");
             if !dll.exists() {
                 say("this Wine has no bcryptprimitives.dll, which Rust programs need: building it");
