@@ -74,8 +74,7 @@ impl log::Log for Records {
     fn flush(&self) {}
 }
 
-/// How many kernel handles this process has. (`GetProcessHandleCount` would do, but it's constant
-/// under Wine 8.)
+/// How many kernel handles this process has. (Under Wine 8 `GetProcessHandleCount` is constant.)
 #[cfg(windows)]
 fn handles() -> usize {
     use windows_sys::Wdk::System::SystemInformation::NtQuerySystemInformation;

@@ -1,10 +1,7 @@
 //! Times winpipe against the raw calls, its predecessor and its neighbours, or counts what each costs.
 //!
-//! The same work is done by each way in turn, round after round. Each way has a process of its own,
-//! which is ended if it hangs. Ratios are medians over the rounds, as the machine may be busy in one
-//! round and not in the next.
-//!
-//! Imports go one way: `main` → `report` → `worker` → `count` → `cases` → `way`, and `ways` → `way`.
+//! Each way does the same work, round after round, in a process of its own, which is ended if it hangs.
+//! Ratios are medians over the rounds, as the machine may be busy in one round and not in the next.
 
 use std::error::Error;
 use std::path::PathBuf;

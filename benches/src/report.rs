@@ -80,7 +80,7 @@ impl Row {
     }
 }
 
-/// What was measured, as a table and below it what failed and why; or as JSON.
+/// What was measured, as a table, and what failed and why; or as JSON.
 pub fn measured(kinds: &[&Kind], rounds: usize, rows: &[Row], as_json: bool) -> String {
     let cells = |row: &Row| (row.name.clone(), (0..kinds.len()).map(|way| row.cell(way)).collect());
     let all = render(("case", "nanoseconds"), kinds, rows.iter().map(cells).collect(), as_json);

@@ -1,6 +1,5 @@
-//! The processes that work: one for each way, so that none disturbs another and one that hangs can be
-//! ended. A worker reads questions from standard input, the name of a case and its size, and answers
-//! each on standard output; both are JSON.
+//! The processes that work, one for each way. A worker reads questions from standard input, the name of
+//! a case and its size, and answers each on standard output; both are JSON.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +12,6 @@ use crate::count;
 use crate::way::Way;
 use crate::ways;
 
-/// How long a sample may take.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// A way, and what processes are started for it.

@@ -1,5 +1,4 @@
 //! The fewest Win32 calls on overlapped handles, written out by hand: the limit.
-//!
 //! An operation is one `ReadFile` or `WriteFile` with the thread's event, and one wait if it's
 //! pending. Nothing can be timed, woken or ended.
 

@@ -43,10 +43,18 @@ fn collect(tokens: TokenStream, start: &[String], at: &[String], paths: &mut BTr
                         "self" => at,
                         _ => &[],
                     };
-                    let skip =
-                        up.max(usize::from(path.first().is_some_and(|first| first == "self")));
+                    let skip = up.max(usize::from(
+                        path.first().is_some_and(|first| first == "self"),
+                    ));
                     let crate_ = (skip > 0).then(|| "crate".to_owned());
-                    paths.insert(crate_.iter().chain(from).chain(&path[skip..]).cloned().collect());
+                    paths.insert(
+                        crate_
+                            .iter()
+                            .chain(from)
+                            .chain(&path[skip..])
+                            .cloned()
+                            .collect(),
+                    );
                 }
                 let before = std::mem::replace(&mut path, start.to_vec());
                 match other {
@@ -57,7 +65,12 @@ fn collect(tokens: TokenStream, start: &[String], at: &[String], paths: &mut BTr
                         path.push(name.to_string());
                     }
                     TokenTree::Group(group) => {
-                        collect(group.stream(), &[], inner.take().as_deref().unwrap_or(at), paths);
+                        collect(
+                            group.stream(),
+                            &[],
+                            inner.take().as_deref().unwrap_or(at),
+                            paths,
+                        );
                     }
                     _ => inner = None,
                 }
@@ -71,7 +84,10 @@ fn collect(tokens: TokenStream, start: &[String], at: &[String], paths: &mut BTr
 fn check(files: &[(String, String)]) -> Vec<String> {
     let module = |path: &str| -> Names {
         let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
-        path.split('/').filter(|name| *name != "lib").map(str::to_owned).collect()
+        path.split('/')
+            .filter(|name| *name != "lib")
+            .map(str::to_owned)
+            .collect()
     };
     let modules: BTreeSet<Names> = files.iter().map(|(path, _)| module(path)).collect();
     let (mut found, mut uses) = (BTreeSet::new(), BTreeMap::<String, BTreeSet<String>>::new());
@@ -96,16 +112,24 @@ fn check(files: &[(String, String)]) -> Vec<String> {
                 }
                 _ => continue,
             };
-            match (1..=path.len()).rev().find(|len| modules.contains(&path[..*len])) {
+            match (1..=path.len())
+                .rev()
+                .find(|len| modules.contains(&path[..*len]))
+            {
                 None => drop(found.insert(format!("{name}: an import by lib.rs"))),
                 Some(len) if path[..len] == at => {}
                 Some(len) => {
-                    uses.entry(name.clone()).or_default().insert(path[..len].join("::"));
+                    uses.entry(name.clone())
+                        .or_default()
+                        .insert(path[..len].join("::"));
                 }
             }
         }
     }
-    for (from, to) in uses.iter().flat_map(|(from, all)| all.iter().map(move |to| (from, to))) {
+    for (from, to) in uses
+        .iter()
+        .flat_map(|(from, all)| all.iter().map(move |to| (from, to)))
+    {
         match (layer(from), layer(to)) {
             (Some(from_layer), Some(to_layer)) if !may_import(from_layer, to_layer) => {
                 found.insert(format!("{from} -> {to}: the wrong way"));
@@ -121,7 +145,10 @@ fn check(files: &[(String, String)]) -> Vec<String> {
 
 /// Which of [`LAYERS`] and [`WORDS`] a module belongs to, by its longest part that is named there.
 fn layer(module: &str) -> Option<usize> {
-    let named = LAYERS.iter().chain([&WORDS]).position(|names| names.contains(&module));
+    let named = LAYERS
+        .iter()
+        .chain([&WORDS])
+        .position(|names| names.contains(&module));
     named.or_else(|| layer(module.rsplit_once("::")?.0))
 }
 
@@ -153,7 +180,11 @@ fn read(folder: &Path, below: &str, files: &mut Vec<(String, String)>) {
 #[test]
 fn imports_go_one_way() {
     let mut files = Vec::new();
-    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../src"), "", &mut files);
+    read(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        "",
+        &mut files,
+    );
     assert_eq!(check(&files), [""; 0]);
 }
 
@@ -161,32 +192,87 @@ fn imports_go_one_way() {
 fn breaches_are_found_and_nothing_else() {
     let right = [
         ("lib.rs", "pub use stream::WinStream; mod stream;"),
-        ("addr.rs", "use std::io; pub(super) fn f() {} mod tests { use super::*; }"),
+        (
+            "addr.rs",
+            "use std::io; pub(super) fn f() {} mod tests { use super::*; }",
+        ),
         ("ipc.rs", "use crate::stream::WinStream;"),
-        ("stream.rs", "use crate::{addr::Addr, sys::pipe::{self, read}}; fn f() { pipe::g() }"),
-        ("listener.rs", "use crate::stream::X; // crate::ipc\n const S: &str = \"crate::ipc\";"),
-        ("sys/mod.rs", "pub mod pipe; pub mod error; trait T { const C: usize; }"),
-        ("sys/pipe.rs", "use super::error::Code; use windows_sys::Win32; use log::trace;"),
+        (
+            "stream.rs",
+            "use crate::{addr::Addr, sys::pipe::{self, read}}; fn f() { pipe::g() }",
+        ),
+        (
+            "listener.rs",
+            "use crate::stream::X; // crate::ipc\n const S: &str = \"crate::ipc\";",
+        ),
+        (
+            "sys/mod.rs",
+            "pub mod pipe; pub mod error; trait T { const C: usize; }",
+        ),
+        (
+            "sys/pipe.rs",
+            "use super::error::Code; use windows_sys::Win32; use log::trace;",
+        ),
         ("sys/error.rs", ""),
     ];
     let found = |changed: &str, source: &str| {
         let kept = right.into_iter().filter(|(path, _)| *path != changed);
         let files = kept.chain([(changed, source)]);
-        check(&files.map(|(path, source)| (path.into(), source.into())).collect::<Vec<_>>())
+        check(
+            &files
+                .map(|(path, source)| (path.into(), source.into()))
+                .collect::<Vec<_>>(),
+        )
     };
     assert_eq!(found("sys/error.rs", ""), [""; 0]);
     for (path, source, breach) in [
-        ("stream.rs", "use crate::ipc::path;", "stream -> ipc: the wrong way"),
-        ("sys/pipe.rs", "fn f() { crate::stream::g() }", "sys::pipe -> stream: the wrong way"),
-        ("sys/pipe.rs", "x!(1, [{ crate::addr::g() }]);", "sys::pipe -> addr: the wrong way"),
-        ("addr.rs", "mod m { use super::super::stream; }", "addr -> stream: the wrong way"),
-        ("stream.rs", "type X = crate::listener::Y;", "stream -> listener: the wrong way"),
+        (
+            "stream.rs",
+            "use crate::ipc::path;",
+            "stream -> ipc: the wrong way",
+        ),
+        (
+            "sys/pipe.rs",
+            "fn f() { crate::stream::g() }",
+            "sys::pipe -> stream: the wrong way",
+        ),
+        (
+            "sys/pipe.rs",
+            "x!(1, [{ crate::addr::g() }]);",
+            "sys::pipe -> addr: the wrong way",
+        ),
+        (
+            "addr.rs",
+            "mod m { use super::super::stream; }",
+            "addr -> stream: the wrong way",
+        ),
+        (
+            "stream.rs",
+            "type X = crate::listener::Y;",
+            "stream -> listener: the wrong way",
+        ),
         ("peer.rs", "use crate::listener::Y; ", ""),
-        ("sys/error.rs", "use crate::sys::{trace, pipe::x};", "sys::error -> sys::pipe: a circle"),
-        ("sys/error.rs", "use super::*; use super::pipe;", "sys::pipe -> sys::error: a circle"),
+        (
+            "sys/error.rs",
+            "use crate::sys::{trace, pipe::x};",
+            "sys::error -> sys::pipe: a circle",
+        ),
+        (
+            "sys/error.rs",
+            "use super::*; use super::pipe;",
+            "sys::pipe -> sys::error: a circle",
+        ),
         ("sys/mod.rs", "use self::pipe::x; use error::y;", ""),
-        ("stream.rs", "use crate::{WinListener, addr};", "stream: an import by lib.rs"),
-        ("stream.rs", "use windows_sys::Win32;", "stream: windows_sys"),
+        (
+            "stream.rs",
+            "use crate::{WinListener, addr};",
+            "stream: an import by lib.rs",
+        ),
+        (
+            "stream.rs",
+            "use windows_sys::Win32;",
+            "stream: windows_sys",
+        ),
         ("helpers.rs", "", "helpers: not in LAYERS"),
     ] {
         let found = found(path, source);
