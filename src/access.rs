@@ -45,7 +45,8 @@ const EVERYTHING: u32 = 0x1f_01ff;
 /// Clients get the rights to read and write, and no others. Creating instances of the pipe, and so
 /// posing as its server, requires an additional right, which only the server's own user has. If the
 /// server is elevated, only administrators have it, and unelevated processes of the same user
-/// don't. No user can change a pipe's access rights, not even its owner.
+/// don't. Unless [`sddl`](Self::sddl) allows it, no user can change a pipe's access rights, not even
+/// its owner.
 ///
 /// SECURITY.md has a table of what each access allows. `Debug` prints an access in words.
 ///

@@ -38,6 +38,9 @@ impl IntoRawHandle for WinStream {
 /// one thread should read from it, and an end of data that the peer marks right after data may be
 /// missed.
 ///
+/// # On Unix
+/// Timeouts, the nonblocking flag and shutdown belong to the descriptor, and stay with it.
+///
 /// # Errors
 /// The handle is checked when the stream is first used. If it isn't suitable, every call fails,
 /// with

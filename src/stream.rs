@@ -711,8 +711,10 @@ impl Read for WinStream {
 ///   [`From<OwnedHandle>`](WinStream#impl-From<OwnedHandle>-for-WinStream).
 ///
 /// # On Unix
-/// If the peer was dropped before it had read everything, a read on Linux fails once with
-/// `ConnectionReset`. Here that is an ordinary end.
+/// - If the peer was dropped before it had read everything, a read on Linux fails once with
+///   `ConnectionReset`. Here that is an ordinary end.
+/// - A read into an empty buffer waits on Linux. Here it returns at once.
+/// - Streams know no messages there. Here an empty message of a foreign peer is the end.
 impl Read for &WinStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
@@ -762,8 +764,7 @@ impl Write for WinStream {
 ///
 /// The bytes of a write that fits the pipe's buffer, and is of at most 1 MiB, aren't interrupted by
 /// those of other threads. A longer write goes out in parts of that size. A vectored write sends
-/// all its buffers as one, up to 64 KiB. ([`BufWriter`](std::io::BufWriter) copies them anyway, because std has no stable way
-/// for a type to say that it doesn't need that.)
+/// all its buffers as one, up to 64 KiB.
 ///
 /// `flush` does nothing, as nothing is buffered here. To wait until the peer has read everything,
 /// use [`drain`](WinStream::drain).
@@ -777,8 +778,10 @@ impl Write for WinStream {
 ///   [`From<OwnedHandle>`](WinStream#impl-From<OwnedHandle>-for-WinStream).
 ///
 /// # On Unix
-/// A write of no bytes to a peer that is gone fails with `BrokenPipe`. Here it makes no system call
-/// and returns `Ok(0)`.
+/// - A write of no bytes to a peer that is gone fails with `BrokenPipe`. Here it makes no system
+///   call and returns `Ok(0)`.
+/// - A [`BufWriter`](std::io::BufWriter) passes vectored writes on to std's type. To this one it
+///   writes a copy, because std has no stable way for a type to say that it doesn't need that.
 impl Write for &WinStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.write_with(buf.len(), |range, attend| {

@@ -3,8 +3,8 @@
 //! # The rules of this layer
 //! - It holds the crate's only `unsafe` code and its only use of `windows_sys`. It imports nothing
 //!   from the rest of the crate.
-//! - One function makes one system call, and has its name in snake case. Its doc says which call it
-//!   is.
+//! - One function makes one system call. It has the call's name in snake case, or the name of what is
+//!   asked for, and its doc says which call it is.
 //! - Each `unsafe` block has a SAFETY comment that states the *fact* relied on.
 //! - The operating system's error is read on the next line, and translated once, by `error`.
 //! - Every call leaves one `log::trace!` record with its arguments and result. `record` decides
@@ -21,11 +21,11 @@
 //! | `descriptor` | `Descriptor` | `Descriptor::from_sddl` |
 //! | `error` | `Code`, `Doing` | the error that the caller sees: `explain`, `refused`, … |
 //! | `operation` | `Operation`, `Event`, `Attend`, `Transferred`, `Waited` | `is_pending`, `is_complete`; `set`, `reset`, `wait` |
-//! | `pipe` | `Pipe`, `Device`, `Instance`, `LocalInformation`, `HandleState`, `Quality` | make, open, duplicate, connect, read, write, peek, flush, query, set; `wait_named_pipe` |
+//! | `pipe` | `Pipe`, `Device`, `Instance`, `LocalInformation`, `HandleState`, `Quality` | make, open, duplicate, connect, read, write, peek, flush, query, set, `origin`, the peer's process and session; `wait_named_pipe` |
 //! | `process` | `Handle`, `Process` | `process_prng`, `Process::open`, `duplicate_handle` |
 //! | `record` | `Hold` | `hold`, `write` |
 //! | `text` | | `wide` |
-//! | `token` | `Token`, `Impersonated`, `AsProcess` | whose they are, `is_member`, `lookup_account_sid` |
+//! | `token` | `Token`, `Impersonated`, `AsProcess` | of this thread or a process and whose it is; `Impersonated::client_of`, `AsProcess::revert`; `is_member`, `lookup_account_sid`, `lookup_account_name` |
 //!
 //! `error`, `record`, `text` and `fault` are the same for both kernels. Handles of other programs
 //! exist on Windows alone: there `Pipe` converts from and to std's handle types, and `process` can
