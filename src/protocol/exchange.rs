@@ -10,7 +10,8 @@ pub(crate) struct Handoff<H> {
     /// Whether messages of an exchange may arrive. It's outside the lock, so that a read doesn't
     /// take the lock.
     is_open: AtomicBool,
-    exchanges: Mutex<Exchanges<H>>,
+    /// None while no exchange is open: most streams never have one.
+    exchanges: Mutex<Option<Box<Exchanges<H>>>>,
 }
 
 /// The exchanges that aren't concluded.
@@ -54,8 +55,12 @@ impl<H> Handoff<H> {
             .exchanges
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let changed = change(&mut exchanges);
-        let is_open = !exchanges.unanswered.is_empty() || exchanges.received.is_some();
+        let open = exchanges.get_or_insert_default();
+        let changed = change(open);
+        let is_open = !open.unanswered.is_empty() || open.received.is_some();
+        if !is_open {
+            *exchanges = None;
+        }
         self.is_open.store(is_open, Ordering::Release);
         changed
     }
