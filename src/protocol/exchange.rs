@@ -94,7 +94,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Step; 5] = [
+    const ALL: [Step; 5] = [
         Step::Offered,
         Step::Taken,
         Step::Refused,
@@ -102,7 +102,7 @@ impl Step {
         Step::Withdrawn,
     ];
 
-    pub(crate) fn from_byte(byte: u8) -> Option<Step> {
+    fn from_byte(byte: u8) -> Option<Step> {
         Step::ALL.into_iter().find(|&step| step as u8 == byte)
     }
 }
@@ -120,7 +120,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    pub(crate) const MARK: &[u8; 7] = b"handoff";
+    const MARK: &[u8; 7] = b"handoff";
     /// The mark, the step, the identifier, the process and the number, little-endian.
     pub(crate) const LEN: usize = 7 + 1 + 16 + 4 + 8;
 
