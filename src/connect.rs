@@ -9,7 +9,6 @@ use crate::account;
 use crate::addr::WinPipeSocketAddr;
 use crate::options::ConnectOptions;
 use crate::protocol::dialing::{Answer, Dialing, Step};
-use crate::protocol::facts::Facts;
 use crate::stream::{WinStream, facts_of};
 use crate::sys::error::{Code, Doing};
 use crate::sys::pipe::{self, Pipe, Quality};
@@ -100,6 +99,10 @@ fn connect(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<Win
                     }
                 }
                 Step::Pause(pause) => {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "no event is set when it's there"
+                    )]
                     std::thread::sleep(pause);
                     Answer::Paused
                 }
@@ -116,11 +119,7 @@ fn client(pipe: Pipe, addr: &WinPipeSocketAddr, expected: Option<Server>) -> io:
         account::expect(&pipe, expected)?;
     }
     // It's no error if the server has already answered and closed: the answer can still be read.
-    let facts = match pipe.local_information() {
-        Ok(information) => facts_of(&information),
-        Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
-        Err(code) => return Err(code.explain(Doing::Using)),
-    };
+    let facts = facts_of(&pipe).map_err(|code| code.explain(Doing::Using))?;
     if facts.has_messages {
         match pipe.set_named_pipe_handle_state(true) {
             Err(code) if !code.is_peer_gone() => return Err(code.explain(Doing::Using)),

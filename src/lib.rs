@@ -91,6 +91,18 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(docsrs, doc(auto_cfg(hide(winpipe_sim))))]
 #![deny(unsafe_code)]
+// clippy.toml lists them. Tests may use them.
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::panic,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::unwrap_used
+    )
+)]
 
 #[cfg(any(windows, winpipe_sim))]
 pub use access::{Access, Impersonation, Server};
@@ -154,7 +166,7 @@ mod pipes;
 pub mod ipc;
 
 mod protocol;
-#[allow(unsafe_code, reason = "the system's calls")]
+#[allow(unsafe_code, clippy::disallowed_types, reason = "the system's calls")]
 mod sys;
 #[cfg(any(windows, winpipe_sim))]
 mod wait;

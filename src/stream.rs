@@ -15,7 +15,7 @@ use crate::protocol::facts::{Facts, Found};
 use crate::protocol::vectored;
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::operation::Transferred;
-use crate::sys::pipe::{self, Instance, LocalInformation, Pipe};
+use crate::sys::pipe::{self, Instance, Pipe};
 use crate::sys::process::Handle;
 use crate::sys::record;
 use crate::wait::{Call, Control};
@@ -654,11 +654,7 @@ impl WinStream {
             Ok(true) => return Err(error::synchronous_handle()),
             Err(code) => return Err(code.explain_handle()),
         }
-        let mut facts = match self.pipe.local_information() {
-            Ok(information) => facts_of(&information),
-            Err(code) if code.is_peer_gone() => Facts::DISCONNECTED,
-            Err(code) => return Err(code.explain_handle()),
-        };
+        let mut facts = facts_of(&self.pipe).map_err(Code::explain_handle)?;
         // Its former owner may have set it to read by byte, or not to wait.
         match self.pipe.set_named_pipe_handle_state(facts.has_messages) {
             Ok(()) => {}
@@ -805,13 +801,18 @@ impl Write for &WinStream {
     }
 }
 
-/// The facts that the kernel's information gives.
-pub(crate) fn facts_of(information: &LocalInformation) -> Facts {
-    Facts::new(
-        information.write_quota,
-        information.is_message_type,
-        information.is_server,
-    )
+/// Asks the kernel for the facts of a connected end. If the server has disconnected it, little is
+/// known, but what it has sent may still be read.
+pub(crate) fn facts_of(pipe: &Pipe) -> Result<Facts, Code> {
+    match pipe.local_information() {
+        Ok(information) => Ok(Facts::new(
+            information.write_quota,
+            information.is_message_type,
+            information.is_server,
+        )),
+        Err(code) if code.is_peer_gone() => Ok(Facts::DISCONNECTED),
+        Err(code) => Err(code),
+    }
 }
 
 fn set_timeout(control: &Control, timeout: Option<Duration>) -> io::Result<()> {

@@ -40,9 +40,9 @@ pub(crate) struct Control {
 struct Settings {
     timeout: Option<Duration>,
     /// How often the timeout was set.
-    timeouts: u64,
+    timeouts: u32,
+    recalls: u32,
     nonblocking: bool,
-    recalls: u64,
     /// The events of the calls that are waiting.
     waiting: Vec<Event>,
 }
@@ -55,8 +55,8 @@ impl Control {
             settings: Mutex::new(Settings {
                 timeout: None,
                 timeouts: 0,
-                nonblocking: false,
                 recalls: 0,
+                nonblocking: false,
                 // Room for the one call that usually waits, so that it doesn't allocate.
                 waiting: Vec::with_capacity(1),
             }),
@@ -75,14 +75,14 @@ impl Control {
 
     /// Makes every call that is waiting now return [`Stop::Recalled`].
     pub(crate) fn recall(&self) {
-        self.change(|settings| settings.recalls += 1);
+        self.change(|settings| settings.recalls = settings.recalls.wrapping_add(1));
     }
 
     /// Limits how long a call waits. For a call that is already waiting, the limit counts from now.
     pub(crate) fn set_timeout(&self, timeout: Option<Duration>) {
         self.change(|settings| {
             settings.timeout = timeout;
-            settings.timeouts += 1;
+            settings.timeouts = settings.timeouts.wrapping_add(1);
         });
     }
 
@@ -125,9 +125,9 @@ impl Settings {
 pub(crate) struct Call<'a> {
     control: &'a Control,
     /// Which setting of the timeout `deadline` was computed from, once it was needed.
-    timeouts: Option<u64>,
+    timeouts: Option<u32>,
     deadline: Option<Instant>,
-    recalls: Option<u64>,
+    recalls: Option<u32>,
 }
 
 impl<'a> Call<'a> {

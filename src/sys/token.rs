@@ -289,6 +289,10 @@ impl Drop for Impersonated {
             ok = unsafe { SetThreadToken(ptr::null(), before.0.as_raw_handle()) };
         }
         if ok == 0 {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it mustn't go on with these rights"
+            )]
             std::process::abort();
         }
         trace!("RevertToSelf() = {ok}");
@@ -325,6 +329,10 @@ impl Drop for AsProcess {
         // SAFETY: null is this thread, and the token is open.
         let ok = unsafe { SetThreadToken(ptr::null(), self.before.0.as_raw_handle()) };
         if ok == 0 {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it mustn't go on with these rights"
+            )]
             std::process::abort();
         }
         trace!("SetThreadToken() = {ok}");
