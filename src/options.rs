@@ -32,8 +32,10 @@ pub struct ListenOptions {
 }
 
 impl ListenOptions {
-    /// The bytes that the kernel queues in each direction before a write waits.
-    const BUFFER: usize = 64 << 10;
+    /// The bytes that the kernel queues in each direction before a write waits. A long write goes
+    /// out in parts of this size, each of which wakes the reader. With parts of 64 KiB, writes of
+    /// 1 MiB take up to twice as long. docs/PERFORMANCE.md compares the sizes.
+    pub(crate) const BUFFER: u32 = 512 << 10;
     /// The largest allowed buffer. A client can make the kernel hold that many bytes.
     const LARGEST_BUFFER: usize = 1 << 30;
     /// The backlog that std requests on Unix. Each instance is one handle, and takes almost no time
@@ -45,8 +47,8 @@ impl ListenOptions {
     const MOST_INSTANCES: u32 = 254;
 
     /// Creates the options of [`WinListener::bind`](crate::WinListener::bind): the current user
-    /// only, no remote clients, a backlog of 128, any number of instances, buffers of 64 KiB in
-    /// each direction, half-close.
+    /// only, no remote clients, a backlog of 128, any number of instances, buffers of 512 KiB
+    /// in each direction, half-close.
     ///
     /// # Examples
     /// ```
@@ -58,8 +60,8 @@ impl ListenOptions {
             access: Access::default(),
             backlog: None,
             max_instances: None,
-            inbound_buffer: Self::BUFFER,
-            outbound_buffer: Self::BUFFER,
+            inbound_buffer: Self::BUFFER as usize,
+            outbound_buffer: Self::BUFFER as usize,
             reject_remote: true,
             half_close: true,
         }
@@ -115,8 +117,12 @@ impl ListenOptions {
     }
 
     /// Sets how many bytes from a client the kernel queues before the client's writes wait: 1 to
-    /// 2^30. The default is 65,536. This is also the size of the parts in which clients send longer
-    /// writes, up to 1 MiB.
+    /// 2^30. The default is 524,288 (512 KiB). This is also the size of the parts in which clients
+    /// send longer writes, up to 1 MiB.
+    ///
+    /// The kernel holds only what is queued, so an idle connection takes no memory for this. But
+    /// each client can make it hold that many bytes, by writing what the server doesn't read. Set
+    /// less, such as 65,536, if many clients that you don't trust can connect.
     ///
     /// # Examples
     /// ```
@@ -128,7 +134,8 @@ impl ListenOptions {
     }
 
     /// Sets how many bytes to a client the kernel queues before the server's writes wait: 1 to
-    /// 2^30. The default is 65,536.
+    /// 2^30. The default is 524,288 (512 KiB). A client that doesn't read makes the kernel hold
+    /// that many bytes of what the server writes, and not more.
     ///
     /// # Examples
     /// ```
@@ -378,8 +385,8 @@ mod tests {
         let expected = Sizes {
             backlog: 128,
             limit: u32::MAX,
-            inbound: 65_536,
-            outbound: 65_536,
+            inbound: ListenOptions::BUFFER,
+            outbound: ListenOptions::BUFFER,
         };
         assert_eq!(options.sizes().unwrap(), expected);
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::addr::WinPipeSocketAddr;
-use crate::options::ConnectOptions;
+use crate::options::{ConnectOptions, ListenOptions};
 use crate::protocol::end::{Then, WritingHalf};
 use crate::protocol::exchange::Handoff;
 use crate::protocol::facts::{Facts, Found};
@@ -21,9 +21,6 @@ use crate::sys::record;
 use crate::wait::{Call, Control};
 
 mod transfer;
-
-/// The bytes that the kernel queues in each direction of a pair before a write waits.
-const QUOTA: u32 = 64 << 10;
 
 /// One end of a connection over a named pipe: `UnixStream` for Windows.
 ///
@@ -238,8 +235,8 @@ impl WinStream {
             reject_remote: true,
             by_message: true,
             limit: 1,
-            inbound: QUOTA,
-            outbound: QUOTA,
+            inbound: ListenOptions::BUFFER,
+            outbound: ListenOptions::BUFFER,
         })?;
         let client = pipe::open_peer(&server)?;
         client.set_named_pipe_handle_state(true)?;
@@ -249,7 +246,7 @@ impl WinStream {
                 pipe,
                 local,
                 peer,
-                Facts::new(QUOTA as usize, true, is_server),
+                Facts::new(ListenOptions::BUFFER as usize, true, is_server),
             )
         };
         Ok((stream(server, true), stream(client, false)))
@@ -339,8 +336,10 @@ impl WinStream {
     /// Sets how long a write waits. `None`, the default, is without limit.
     ///
     /// The timeout also applies to calls that are already waiting, on this stream or a clone,
-    /// counted from now. When a write times out, no byte is lost or sent twice: after `Ok(n)` the
-    /// peer gets exactly the first `n` bytes, and after an error none. That holds for peers that
+    /// counted from now. A write that times out sends as many bytes as there is room for, as a
+    /// [nonblocking](Self::set_nonblocking) one does, and fails only if there is none. No byte is
+    /// lost or sent twice: after `Ok(n)` the peer gets exactly the first `n` bytes, and after an
+    /// error none. That holds for peers that
     /// read by message, as this crate's streams do. A peer that reads by byte may have read the
     /// beginning of a write that then times out; see
     /// [`half_close`](crate::ListenOptions::half_close).
@@ -458,7 +457,7 @@ impl WinStream {
     /// If the mark couldn't be sent, calling this again tries again.
     ///
     /// # On Unix
-    /// After `Read` the peer's writes fail. Here they fill the pipe's buffer (64 KiB) and then
+    /// After `Read` the peer's writes fail. Here they fill the pipe's buffer (512 KiB) and then
     /// wait, and writes that are already waiting go on waiting, until this end is dropped. On
     /// Linux, bytes that had arrived before `Read` can still be read; here, as on BSD, they can't.
     ///
@@ -751,7 +750,7 @@ impl Write for WinStream {
 }
 
 /// Each write is one or more calls of `WriteFile`, of at most as many bytes as the pipe's buffer
-/// holds (64 KiB).
+/// holds (512 KiB by default).
 ///
 /// A write returns when all bytes are on their way to the peer. Dropping the stream doesn't lose
 /// them. If it returns `Ok(n)` for fewer bytes, the peer gets exactly the first `n`; if it fails,
@@ -759,8 +758,9 @@ impl Write for WinStream {
 /// [`half_close`](crate::ListenOptions::half_close).
 ///
 /// The bytes of a write that fits the pipe's buffer, and is of at most 1 MiB, aren't interrupted by
-/// those of other threads. A longer write goes out in parts of that size. A vectored write sends
-/// all its buffers as one, up to 64 KiB.
+/// those of other threads, unless it returns fewer. A longer write goes out in parts of that size.
+/// A vectored write sends its buffers together, 64 KiB at a time. A buffer that fills such a part
+/// is sent without being copied.
 ///
 /// `flush` does nothing, as nothing is buffered here. To wait until the peer has read everything,
 /// use [`drain`](WinStream::drain).

@@ -950,7 +950,7 @@ fn refused_writes_are_exact(
                         // Every other one is more than a pipe of ours queues.
                         let size = match random.below(2) {
                             0 => random.size(18),
-                            _ => 60_000 + random.below(140_000) as usize,
+                            _ => 400_000 + random.below(400_000) as usize,
                         };
                         let part = text(sent, size);
                         match writer.write(&part) {

@@ -128,7 +128,11 @@ impl WinStream {
             };
             match written {
                 Ok(written) => sending.sent(written.count),
-                Err(Stop::WouldBlock) => sending.refused(),
+                // There may be room for a part. After a timeout its parts don't wait either.
+                Err(stop @ (Stop::WouldBlock | Stop::TimedOut)) => {
+                    obstacle = stop;
+                    sending.refused();
+                }
                 Err(stop) => {
                     obstacle = stop;
                     sending.stop();

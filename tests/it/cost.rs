@@ -5,12 +5,15 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
-use winpipe::{WinListener, WinStream};
+use winpipe::{Access, ConnectOptions, ListenOptions, Server, WinListener, WinStream, ipc};
 
 use crate::common::allocator::{allocations, bytes_held};
 use crate::common::logger::{self, records};
 use crate::common::process::{handles, is_alone};
 use crate::common::{LIMIT, connection, connections, fresh_path, within};
+
+/// The bytes that the kernel queues by default.
+const BUFFER: usize = 512 << 10;
 
 /// The names of the system calls that `call` makes on this thread.
 fn calls<T>(call: impl FnOnce() -> T) -> (Vec<String>, T) {
@@ -90,7 +93,7 @@ fn a_buf_writer_gathers_its_parts_itself() {
 }
 
 #[test]
-fn a_long_write_is_one_system_call_for_64_kib() {
+fn a_long_write_is_one_system_call_for_each_512_kib() {
     within(LIMIT, || {
         warm_up();
         let (mut one, other) = connection();
@@ -98,7 +101,7 @@ fn a_long_write_is_one_system_call_for_64_kib() {
             scope.spawn(|| std::io::copy(&mut &other, &mut std::io::sink()).unwrap());
             let (names, count) = calls(|| one.write(&[0; 1 << 20]).unwrap());
             assert_eq!(count, 1 << 20);
-            assert_eq!(names.iter().filter(|name| *name == "WriteFile").count(), 16);
+            assert_eq!(names.iter().filter(|name| *name == "WriteFile").count(), 2);
             assert!(
                 names
                     .iter()
@@ -128,11 +131,11 @@ fn a_waiting_read_or_write_is_two_system_calls() {
             assert_eq!(names, ["ReadFile", "WaitForSingleObject"]);
 
             let writer = scope.spawn(move || {
-                one.write_all(&[0; 65_536]).unwrap();
+                one.write_all(&vec![0; BUFFER]).unwrap();
                 calls(|| one.write(&[0; 65_536]).unwrap())
             });
             thread::sleep(Duration::from_millis(100));
-            other.read_exact(&mut [0; 131_072]).unwrap();
+            other.read_exact(&mut vec![0; BUFFER + 65_536]).unwrap();
             assert_eq!(
                 writer.join().unwrap().0,
                 ["WriteFile", "WaitForSingleObject"]
@@ -150,7 +153,7 @@ fn a_timed_out_read_or_write_is_at_most_four_system_calls() {
             .unwrap();
         one.set_write_timeout(Some(Duration::from_millis(20)))
             .unwrap();
-        one.write_all(&[0; 65_536]).unwrap();
+        one.write_all(&vec![0; BUFFER]).unwrap();
         // Windows may end a wait a tick early, and then there's one more: not each time.
         let fewest = |call: &mut dyn FnMut() -> ErrorKind| {
             let tries = (0..5).map(|_| {
@@ -347,4 +350,137 @@ fn a_stream_is_one_kernel_handle_and_a_listener_its_backlog() {
     drop(streams);
     assert_eq!(handles(), before);
     drop(listener);
+}
+
+/// How much stack a call uses, its system calls included. What it leaves in the stack shows it.
+fn stack_used(call: impl FnOnce()) -> usize {
+    const DEPTH: usize = 40 << 10;
+    const UNTOUCHED: u8 = 0xa5;
+
+    #[inline(never)]
+    fn call_it(call: impl FnOnce()) {
+        call();
+    }
+
+    let mut here = 0_u8;
+    let top = &raw mut here;
+    // What is below the frames of this function and of those that it calls here.
+    let below = (1024..DEPTH).map(|depth| (depth, top.wrapping_sub(depth)));
+    // From the top, as the system extends a stack page by page.
+    for (_, byte) in below.clone() {
+        // SAFETY: the byte is of this thread's stack, which is larger, and no frame holds it.
+        unsafe { byte.write_volatile(UNTOUCHED) };
+    }
+    call_it(call);
+    let mut used = 0;
+    for (depth, byte) in below {
+        // SAFETY: as above.
+        if unsafe { byte.read_volatile() } != UNTOUCHED {
+            used = depth;
+        }
+    }
+    used
+}
+
+/// Calls what the crate offers, but for handing handles over, which needs a second thread, each
+/// by `call`, with a name.
+fn whole_api(mut call: impl FnMut(&str, &mut dyn FnMut())) {
+    let path = fresh_path();
+    let mut options = ListenOptions::new();
+    options.access(Access::CURRENT_USER.or(Access::ADMINISTRATORS));
+    let mut listener = None;
+    call("bind", &mut || {
+        listener = Some(options.bind(&path).unwrap())
+    });
+    let listener = listener.unwrap();
+    let mut expecting = ConnectOptions::new();
+    expecting.expect_server(Server::CurrentUser);
+    let mut client = None;
+    call("connect", &mut || {
+        client = Some(expecting.connect(&path).unwrap())
+    });
+    let mut client = client.unwrap();
+    let mut server = None;
+    call("accept", &mut || {
+        server = Some(listener.accept().unwrap().0)
+    });
+    let mut server = server.unwrap();
+
+    // Several parts that don't fit a message, in both directions.
+    let data = vec![7; 300_000];
+    let parts = [&data[..10], &data[10..200_000], &data[200_000..]].map(IoSlice::new);
+    call("write_vectored", &mut || {
+        assert_eq!(client.write_vectored(&parts).unwrap(), data.len());
+    });
+    let (mut a, mut b) = (vec![0; 10], vec![0; data.len()]);
+    let mut read = 0;
+    while read < data.len() {
+        let mut bufs = [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)];
+        call("read_vectored", &mut || {
+            read += server.read_vectored(&mut bufs).unwrap()
+        });
+    }
+    call("write_all", &mut || server.write_all(&data).unwrap());
+    call("peek", &mut || {
+        assert!(client.peek(&mut [0; 64]).unwrap() > 0)
+    });
+    call("read_exact", &mut || client.read_exact(&mut b).unwrap());
+    call("peer_cred", &mut || assert!(client.peer_cred().is_ok()));
+    call("impersonate", &mut || drop(server.impersonate()));
+    call("Debug", &mut || {
+        assert!(format!("{client:?} {listener:?}").len() > 10)
+    });
+
+    let limit = Some(Duration::from_millis(1));
+    client.set_read_timeout(limit).unwrap();
+    client.set_write_timeout(limit).unwrap();
+    call("read, timed out", &mut || {
+        drop(client.read(&mut [0]).unwrap_err())
+    });
+    call("write, timed out", &mut || {
+        while client.write(&data).is_ok() {}
+    });
+    client.set_nonblocking(true).unwrap();
+    call("write, nonblocking", &mut || {
+        drop(client.write(&data).unwrap_err())
+    });
+    call("try_clone", &mut || drop(client.try_clone().unwrap()));
+    call("shutdown", &mut || client.shutdown(Shutdown::Both).unwrap());
+    let mut client = Some(client);
+    call("drop", &mut || drop(client.take()));
+    call("read_to_end", &mut || {
+        assert!(server.read_to_end(&mut Vec::new()).is_ok())
+    });
+    call("drain", &mut || drop(server.drain().unwrap_err()));
+    call("listener.shutdown", &mut || listener.shutdown().unwrap());
+    call("accept, ended", &mut || {
+        drop(listener.accept().unwrap_err())
+    });
+    call("connect_with_timeout", &mut || {
+        WinStream::connect_with_timeout(&path, Duration::from_millis(5)).unwrap_err();
+    });
+    call("pair", &mut || drop(WinStream::pair().unwrap()));
+    let name = fresh_path();
+    let name = name.file_name().unwrap().to_str().unwrap();
+    call("ipc", &mut || {
+        let place = ipc::path(name).unwrap();
+        let _listener = ipc::bind(&place).unwrap();
+        ipc::connect(&place).unwrap();
+    });
+}
+
+#[test]
+fn no_call_takes_more_than_8_kib_of_stack() {
+    within(LIMIT, || {
+        let small = thread::Builder::new().stack_size(64 << 10);
+        let test = || {
+            whole_api(|_, call| call());
+            let mut all = Vec::new();
+            whole_api(|name, call| all.push((stack_used(call), name.to_owned())));
+            println!("{all:?}");
+            all.retain(|(used, _)| *used > 8 << 10);
+            assert!(all.is_empty(), "{all:?}");
+        };
+        small.spawn(test).unwrap().join().unwrap();
+    });
 }

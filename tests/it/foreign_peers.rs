@@ -7,10 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use windows_sys::Win32::System::Pipes::{DisconnectNamedPipe, PIPE_READMODE_BYTE};
-use winpipe::{WinListener, WinStream};
+use winpipe::{ListenOptions, WinListener, WinStream};
 
 use crate::common::raw::{
-    BYTE, MESSAGE, MESSAGE_READ_BY_BYTE, foreign_client, foreign_server, set_read_mode,
+    BYTE, MESSAGE, MESSAGE_READ_BY_BYTE, foreign_client, foreign_server, foreign_server_of,
+    set_read_mode,
 };
 use crate::common::{A_WHILE, LIMIT, fresh_path, text, within};
 
@@ -60,70 +61,83 @@ fn foreign_servers_of_every_type_are_read_and_written() {
     });
 }
 
-#[test]
-fn a_refused_write_to_a_foreign_pipe_is_exact() {
-    within(LIMIT, || {
-        for mode in [BYTE, MESSAGE_READ_BY_BYTE, MESSAGE] {
-            let (mut server, mut client) =
-                foreign_server(mode, |path| WinStream::connect(path).unwrap());
-            client
-                .set_write_timeout(Some(Duration::from_millis(2)))
-                .unwrap();
-            let (mut sent, mut received) = (0, Vec::new());
-            for round in 0..50 {
-                let error = loop {
-                    match client.write(&text(sent, 3001)) {
-                        Ok(count) => sent += count,
-                        Err(error) => break error,
-                    }
-                };
-                assert_eq!(error.kind(), ErrorKind::TimedOut);
-                // Now less than one write, now more.
-                let mut buf = vec![0; 2500 + round * 70];
-                let count = match server.read(&mut buf) {
-                    Ok(count) => count,
-                    // The buffer is full, which std takes for an error.
-                    Err(error) if error.raw_os_error() == Some(234) => buf.len(),
-                    Err(error) => panic!("{error}"),
-                };
-                received.extend_from_slice(&buf[..count]);
-            }
-            drop(client);
-            set_read_mode(&server, PIPE_READMODE_BYTE);
-            server.read_to_end(&mut received).unwrap();
-            assert_eq!(received.len(), sent);
-            assert_eq!(received, text(0, sent));
-        }
-    });
-}
-
-#[test]
-fn a_refused_write_to_a_foreign_client_that_reads_by_byte_is_exact() {
-    within(LIMIT, || {
-        let path = fresh_path();
-        let listener = WinListener::bind(&path).unwrap();
-        let mut client = foreign_client(&path);
-        let (mut server, _) = listener.accept().unwrap();
-        server
+/// Writes that are refused again and again to a pipe that queues `quota` bytes.
+fn refused_writes_to_a_foreign_pipe(quota: usize) {
+    for mode in [BYTE, MESSAGE_READ_BY_BYTE, MESSAGE] {
+        let (mut server, mut client) =
+            foreign_server_of(quota as u32, mode, |path| WinStream::connect(path).unwrap());
+        client
             .set_write_timeout(Some(Duration::from_millis(2)))
             .unwrap();
         let (mut sent, mut received) = (0, Vec::new());
         for round in 0..50 {
             let error = loop {
-                match server.write(&text(sent, 40_000)) {
+                match client.write(&text(sent, quota * 3 / 4)) {
                     Ok(count) => sent += count,
                     Err(error) => break error,
                 }
             };
             assert_eq!(error.kind(), ErrorKind::TimedOut);
-            let mut buf = vec![0; 30_000 + round * 1000];
-            let count = client.read(&mut buf).unwrap();
+            // Now less than one write, now more.
+            let mut buf = vec![0; quota * 5 / 8 + round * quota / 60];
+            let count = match server.read(&mut buf) {
+                Ok(count) => count,
+                // The buffer is full, which std takes for an error.
+                Err(error) if error.raw_os_error() == Some(234) => buf.len(),
+                Err(error) => panic!("{error}"),
+            };
             received.extend_from_slice(&buf[..count]);
         }
-        drop(server);
-        client.read_to_end(&mut received).unwrap();
+        drop(client);
+        set_read_mode(&server, PIPE_READMODE_BYTE);
+        server.read_to_end(&mut received).unwrap();
         assert_eq!(received.len(), sent);
         assert!(received == text(0, sent));
+    }
+}
+
+#[test]
+fn a_refused_write_to_a_foreign_pipe_is_exact() {
+    within(LIMIT, || refused_writes_to_a_foreign_pipe(4096));
+}
+
+#[test]
+fn a_refused_write_to_a_foreign_pipe_with_buffers_of_512_kib_is_exact() {
+    within(LIMIT, || refused_writes_to_a_foreign_pipe(512 << 10));
+}
+
+#[test]
+fn a_refused_write_to_a_foreign_client_that_reads_by_byte_is_exact() {
+    within(LIMIT, || {
+        for buffer in [64 << 10, 512 << 10] {
+            let path = fresh_path();
+            let listener = ListenOptions::new()
+                .outbound_buffer(buffer)
+                .bind(&path)
+                .unwrap();
+            let mut client = foreign_client(&path);
+            let (mut server, _) = listener.accept().unwrap();
+            server
+                .set_write_timeout(Some(Duration::from_millis(2)))
+                .unwrap();
+            let (mut sent, mut received) = (0, Vec::new());
+            for round in 0..50 {
+                let error = loop {
+                    match server.write(&text(sent, buffer * 5 / 8)) {
+                        Ok(count) => sent += count,
+                        Err(error) => break error,
+                    }
+                };
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
+                let mut buf = vec![0; buffer / 2 + round * buffer / 64];
+                let count = client.read(&mut buf).unwrap();
+                received.extend_from_slice(&buf[..count]);
+            }
+            drop(server);
+            client.read_to_end(&mut received).unwrap();
+            assert_eq!(received.len(), sent);
+            assert!(received == text(0, sent));
+        }
     });
 }
 

@@ -34,7 +34,7 @@ fn every_option_arrives_in_the_kernel() {
         let (_listener, client, server) = connect_by(&ListenOptions::new());
         let message = PIPE_TYPE_MESSAGE;
         let (flags, out, inn, max) = pipe_info(&client);
-        assert_eq!((flags, out, inn), (message, 65_536, 65_536));
+        assert_eq!((flags, out, inn), (message, 512 << 10, 512 << 10));
         // Wine gives the kernel's own number, and Windows the word for it.
         assert!(max >= PIPE_UNLIMITED_INSTANCES);
         assert_eq!(pipe_info(&server).0, message | PIPE_SERVER_END);
@@ -192,5 +192,26 @@ fn byte_pipe_works(reject_remote: bool) {
         let mut bytes = Vec::new();
         client.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, text(0, 60_000));
+    });
+}
+
+#[test]
+fn a_peer_that_is_not_read_queues_as_much_as_the_buffer_and_not_more() {
+    within(LIMIT, || {
+        for (inbound, outbound) in [(512 << 10, 512 << 10), (64 << 10, 8 << 10)] {
+            let mut options = ListenOptions::new();
+            if inbound < 512 << 10 {
+                options.inbound_buffer(inbound).outbound_buffer(outbound);
+            }
+            let (_listener, client, server) = connect_by(&options);
+            for (mut stream, buffer) in [(&client, inbound), (&server, outbound)] {
+                stream.set_nonblocking(true).unwrap();
+                let mut queued = 0;
+                while let Ok(count) = stream.write(&[0; 5000]) {
+                    queued += count;
+                }
+                assert!((buffer - 5000..=buffer).contains(&queued), "{queued}");
+            }
+        }
     });
 }

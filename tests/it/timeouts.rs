@@ -179,3 +179,34 @@ fn timeouts_are_read_back_to_the_nanosecond() {
         assert_eq!(one.write_timeout().unwrap(), Some(timeout));
     }
 }
+
+#[test]
+fn a_write_that_times_out_sends_what_there_is_room_for() {
+    within(LIMIT, || {
+        for (mut one, mut other) in connections() {
+            one.set_write_timeout(Some(Duration::from_millis(20)))
+                .unwrap();
+            let sent = text(0, 3 << 20);
+            // Room for a part of the next write, which isn't enough for all of it.
+            let mut count = 400_000;
+            one.write_all(&sent[..count]).unwrap();
+            for _ in 0..3 {
+                count += match one.write(&sent[count..count + 300_000]) {
+                    Ok(part) => {
+                        assert!((4096..300_000).contains(&part), "{part}");
+                        part
+                    }
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::TimedOut);
+                        0
+                    }
+                };
+            }
+            assert!(count > 400_000, "no part of it");
+            drop(one);
+            let mut read = Vec::new();
+            other.read_to_end(&mut read).unwrap();
+            assert!(read == sent[..count], "{} of {count}", read.len());
+        }
+    });
+}

@@ -24,8 +24,18 @@ pub fn wide(path: &Path) -> Vec<u16> {
     path.to_str().unwrap().encode_utf16().chain([0]).collect()
 }
 
-/// A pipe as another program would make it: `mode` is its type and read mode.
+/// A pipe as another program would make it: `mode` is its type and read mode. It queues 4 KiB.
 pub fn foreign_instance(path: &Path, open: u32, mode: u32, limit: u32) -> io::Result<OwnedHandle> {
+    foreign_instance_of(4096, path, open, mode, limit)
+}
+
+fn foreign_instance_of(
+    quota: u32,
+    path: &Path,
+    open: u32,
+    mode: u32,
+    limit: u32,
+) -> io::Result<OwnedHandle> {
     let path = wide(path);
     let open = match open & PIPE_ACCESS_DUPLEX {
         0 => PIPE_ACCESS_DUPLEX | open,
@@ -38,8 +48,8 @@ pub fn foreign_instance(path: &Path, open: u32, mode: u32, limit: u32) -> io::Re
             open,
             mode,
             limit,
-            4096,
-            4096,
+            quota,
+            quota,
             0,
             std::ptr::null(),
         );
@@ -50,10 +60,15 @@ pub fn foreign_instance(path: &Path, open: u32, mode: u32, limit: u32) -> io::Re
     }
 }
 
-/// The server's end, synchronous, of a foreign pipe that `client` connects to.
+/// The server's end, synchronous, of a foreign pipe that `client` connects to. It queues 4 KiB.
 pub fn foreign_server<T>(mode: u32, client: impl FnOnce(&Path) -> T) -> (File, T) {
+    foreign_server_of(4096, mode, client)
+}
+
+/// As [`foreign_server`], of a pipe that queues `quota` bytes.
+pub fn foreign_server_of<T>(quota: u32, mode: u32, client: impl FnOnce(&Path) -> T) -> (File, T) {
     let path = fresh_path();
-    let handle = foreign_instance(&path, 0, mode, 1).unwrap();
+    let handle = foreign_instance_of(quota, &path, 0, mode, 1).unwrap();
     let client = client(&path);
     // SAFETY: the handle is open and synchronous. The client is there already, so that is all the
     // call finds out.
