@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::way::{BUFFER, Place, Way, read, read_full, unsupported};
+use crate::way::{BUFFER, OWN, Place, Way, read, read_full, unsupported};
 
 /// What a sample is to do.
 #[derive(Clone, Copy, Deserialize, Serialize)]
@@ -38,8 +38,8 @@ pub fn all<W: Way>() -> Vec<(String, Sample)> {
             }
         }
     }
-    for (name, unit, slow, buffer) in TRANSFERS {
-        let one_way = Box::new(move |size| one_way::<W>(unit, slow, buffer, size));
+    for (name, unit, buffer, reader, slow) in TRANSFERS {
+        let one_way = Box::new(move |size| one_way::<W>(unit, buffer, reader, slow, size));
         add(&format!("one way, {name}"), one_way);
     }
     add("both ways at once, 64 KiB", Box::new(both_ways::<W>));
@@ -64,16 +64,20 @@ pub fn all<W: Way>() -> Vec<(String, Sample)> {
 const UNITS: [(&str, usize); 5] =
     [("1 B", 1), ("64 B", 64), ("4 KiB", 4 << 10), ("16 KiB", 16 << 10), ("64 KiB", 64 << 10)];
 
-/// What is sent one way: its unit, whether the reader is slow, the pipe's buffer. The reader takes as
-/// much as the buffer holds; a slow one 4 KiB, and pauses after each.
-const TRANSFERS: [(&str, usize, bool, usize); 7] = [
-    ("64 B", 64, false, BUFFER),
-    ("4 KiB", 4 << 10, false, BUFFER),
-    ("64 KiB", 64 << 10, false, BUFFER),
-    ("1 MiB", 1 << 20, false, BUFFER),
-    ("16 MiB", 16 << 20, false, BUFFER),
-    ("64 KiB, slow reader", 64 << 10, true, BUFFER),
-    ("1 MiB, buffers of 1 MiB", 1 << 20, false, 1 << 20),
+/// What is sent one way: its unit, the pipe's buffer, the reader's buffer, whether the reader pauses
+/// after each read.
+const TRANSFERS: [(&str, usize, usize, usize, bool); 11] = [
+    ("64 B", 64, BUFFER, BUFFER, false),
+    ("4 KiB", 4 << 10, BUFFER, BUFFER, false),
+    ("64 KiB", 64 << 10, BUFFER, BUFFER, false),
+    ("1 MiB", 1 << 20, BUFFER, BUFFER, false),
+    ("16 MiB", 16 << 20, BUFFER, BUFFER, false),
+    ("1 MiB, defaults, reader's buffer 64 KiB", 1 << 20, OWN, 64 << 10, false),
+    ("1 MiB, defaults, reader's buffer 1 MiB", 1 << 20, OWN, 1 << 20, false),
+    ("16 MiB, defaults, reader's buffer 64 KiB", 16 << 20, OWN, 64 << 10, false),
+    ("16 MiB, defaults, reader's buffer 1 MiB", 16 << 20, OWN, 1 << 20, false),
+    ("64 KiB, slow reader", 64 << 10, BUFFER, 4 << 10, true),
+    ("1 MiB, buffers of 1 MiB", 1 << 20, 1 << 20, 1 << 20, false),
 ];
 
 /// Answers with a sample's result on standard output. One that failed ends the process: threads may
@@ -228,13 +232,19 @@ pub fn be_the_peer<W: Way>() -> io::Result<()> {
     Ok(())
 }
 
-fn one_way<W: Way>(unit: usize, slow: bool, buffer: usize, size: Size) -> io::Result<f64> {
-    if buffer != BUFFER && !W::SETS_BUFFERS {
+fn one_way<W: Way>(
+    unit: usize,
+    buffer: usize,
+    reader: usize,
+    slow: bool,
+    size: Size,
+) -> io::Result<f64> {
+    if !matches!(buffer, OWN | BUFFER) && !W::SETS_BUFFERS {
         return unsupported();
     }
     let serve = move |listener: &_, count| {
         let (mut stream, mut left) = (W::accept(listener)?, unit * count as usize);
-        let mut buf = vec![0; if slow { 4 << 10 } else { buffer }];
+        let mut buf = vec![0; reader];
         while left > 0 {
             left -= match read(&mut stream, &mut buf)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// The bytes that a pipe queues in each direction, and the size of most buffers.
 pub const BUFFER: usize = 64 << 10;
+/// In place of a pipe's buffer: what the way has by default. The raw calls have [`BUFFER`].
+pub const OWN: usize = 0;
 
 /// A way to move bytes. A stream is used by one thread at a time, a listener by the thread that made it.
 pub trait Way: 'static {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use winpipe::ipc;
 
+#[cfg(windows)]
+use crate::way::OWN;
 use crate::way::{Place, Way};
 
 /// What all but interprocess do as std does.
@@ -49,8 +51,10 @@ impl Way for Winpipe {
     #[cfg(windows)]
     fn bind(place: &Place) -> io::Result<ipc::Listener> {
         let mut options = winpipe::ListenOptions::new();
-        options.inbound_buffer(place.buffer);
-        options.outbound_buffer(place.buffer).bind(&place.path)
+        if place.buffer != OWN {
+            options.inbound_buffer(place.buffer).outbound_buffer(place.buffer);
+        }
+        options.bind(&place.path)
     }
 
     #[cfg(unix)]

@@ -15,7 +15,7 @@ use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::*;
 use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, WaitForSingleObject};
 
-use crate::way::{BUFFER, Place, Way, calling};
+use crate::way::{BUFFER, OWN, Place, Way, calling};
 
 /// As winpipe does it: message pipes, writes of at most a buffer, a backlog of 128.
 pub type Raw = Calls<false>;
@@ -216,6 +216,7 @@ fn overlapped(
 }
 
 fn instance<const BARE: bool>(path: &[u16], buffer: usize) -> io::Result<OwnedHandle> {
+    let buffer = if buffer == OWN { BUFFER } else { buffer };
     let (access, all) = (PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_UNLIMITED_INSTANCES);
     let mode = PIPE_REJECT_REMOTE_CLIENTS
         | match BARE {
@@ -253,7 +254,11 @@ fn open<const BARE: bool>(path: &[u16]) -> io::Result<OwnedHandle> {
 }
 
 fn longest_write<const BARE: bool>(buffer: usize) -> usize {
-    if BARE { u32::MAX as usize } else { buffer }
+    match buffer {
+        _ if BARE => u32::MAX as usize,
+        OWN => BUFFER,
+        _ => buffer,
+    }
 }
 
 fn owned(handle: HANDLE) -> io::Result<OwnedHandle> {
