@@ -9,15 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::unpoisoned;
+pub(crate) use crate::sys::data::{Transferred, Waited};
 use crate::sys::error::Code;
 use crate::sys::record::trace;
-
-/// The result of an operation.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Transferred {
-    pub(crate) count: usize,
-    pub(crate) more: bool,
-}
 
 /// Handles an operation that has been issued, by waiting if it's pending. When this returns, an
 /// operation that is still pending is cancelled.
@@ -142,13 +136,6 @@ thread_local! {
 /// An event that stays set until it's reset. Its clones are the same event.
 #[derive(Clone, Debug)]
 pub(crate) struct Event(Arc<(Mutex<bool>, Condvar)>);
-
-/// Whether an event was set in time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Waited {
-    Set,
-    TimedOut,
-}
 
 impl Event {
     fn of_this_thread() -> Result<Event, Code> {
