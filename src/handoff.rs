@@ -31,8 +31,9 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::process;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::lock::unpoisoned;
 use crate::protocol::exchange::{Message, Received, Step};
 use crate::stream::WinStream;
 use crate::sys::error::{Code, Doing};
@@ -44,8 +45,7 @@ use crate::wait::{Call, Stop};
 static OFFERS: Mutex<Vec<(u128, Arc<OwnedHandle>)>> = Mutex::new(Vec::new());
 
 fn offers() -> MutexGuard<'static, Vec<(u128, Arc<OwnedHandle>)>> {
-    // A panic can't leave the list in an invalid state.
-    OFFERS.lock().unwrap_or_else(PoisonError::into_inner)
+    unpoisoned(OFFERS.lock())
 }
 
 impl WinStream {

@@ -131,6 +131,7 @@ pub use stream::WinStream;
 mod access;
 mod addr;
 mod input;
+mod lock;
 #[cfg(any(windows, winpipe_sim))]
 mod options;
 #[cfg(any(windows, winpipe_sim, test))]

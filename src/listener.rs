@@ -5,10 +5,11 @@ use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::account;
 use crate::addr::WinPipeSocketAddr;
+use crate::lock::unpoisoned;
 use crate::options::{ListenOptions, Sizes};
 use crate::protocol::backlog::Backlog;
 use crate::protocol::facts::Facts;
@@ -237,8 +238,8 @@ impl WinListener {
             let mut call = Call::new(&shared.control);
             // Before passing the door, so that no recall is missed on the way to the queue.
             call.heed_recalls();
-            drop(lock(&shared.door));
-            let mut queue = lock(&shared.queue);
+            drop(unpoisoned(shared.door.lock()));
+            let mut queue = unpoisoned(shared.queue.lock());
             if shared.control.is_ended() {
                 return Err(aborted());
             }
@@ -396,9 +397,9 @@ impl WinListener {
     pub fn reject_remote(&self, reject_remote: bool) -> io::Result<()> {
         let _records = record::hold();
         let shared = &*self.0;
-        let _door = lock(&shared.door);
+        let _door = unpoisoned(shared.door.lock());
         shared.control.recall();
-        let mut queue = lock(&shared.queue);
+        let mut queue = unpoisoned(shared.queue.lock());
         if shared.control.is_ended() {
             return Err(aborted());
         }
@@ -442,7 +443,7 @@ impl WinListener {
         let _records = record::hold();
         self.0.control.end();
         // The lock is released before the instances are closed.
-        let _closed = lock(&self.0.queue).backlog.close();
+        let _closed = unpoisoned(self.0.queue.lock()).backlog.close();
         Ok(())
     }
 }
@@ -529,11 +530,6 @@ fn wait_for_client(instance: &Pipe, call: &mut Call<'_>) -> Result<(), Stop> {
     }
     call.may_wait()?;
     call.run(|attend| instance.connect_named_pipe(attend))
-}
-
-/// Locks, even if a panic has poisoned the lock: nothing under these locks is ever left half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn aborted() -> io::Error {

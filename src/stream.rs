@@ -4,10 +4,11 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::path::Path;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use crate::addr::WinPipeSocketAddr;
+use crate::lock::unpoisoned;
 use crate::options::{ConnectOptions, ListenOptions};
 use crate::protocol::end::{Then, WritingHalf};
 use crate::protocol::exchange::Handoff;
@@ -575,12 +576,7 @@ impl WinStream {
             }
             // There is nothing, or only the mark of the end, which a peek doesn't show. A read of
             // no bytes waits for data and leaves it, but takes the mark.
-            let mut alone = Some(
-                self.shared
-                    .issuing
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
+            let mut alone = Some(unpoisoned(self.shared.issuing.write()));
             let waited = call.run(|attend| {
                 self.pipe.read_file(&mut [], &mut |operation| {
                     if operation.is_pending() && facts.waits_beside_others() {

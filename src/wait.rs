@@ -9,9 +9,10 @@
 //! checks both again, in that order. So a completion or a change in between sets the event again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::lock::unpoisoned;
 use crate::sys::error::Code;
 use crate::sys::operation::{Attend, Event, Operation, Waited};
 
@@ -109,8 +110,7 @@ impl Control {
     }
 
     fn lock(&self) -> MutexGuard<'_, Settings> {
-        // A panic under the lock can't leave anything half done.
-        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.settings.lock())
     }
 }
 

@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 6] = [
     &["sys"],
 ];
 /// Imported by all but `sys`; they import std and each other.
-const WORDS: &[&str] = &["addr", "sid", "access", "options", "input"];
+const WORDS: &[&str] = &["addr", "sid", "access", "options", "input", "lock"];
 
 /// Words that `::` joins: a path in the source, or a module without `crate`.
 type Names = Vec<String>;

@@ -5,8 +5,10 @@
 //! no other call is writing, or the last call that writes. The mark is sent once. If that fails,
 //! the next call that shuts down tries again.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use crate::lock::unpoisoned;
 
 /// The writing half of a stream.
 #[derive(Debug)]
@@ -63,7 +65,7 @@ impl WritingHalf {
 
     /// Marks the end by calling `send`, unless it has been marked.
     pub(crate) fn mark<E>(&self, send: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut marked = unpoisoned(self.marked.lock());
         if !*marked {
             send()?;
             *marked = true;

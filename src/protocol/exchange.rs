@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use crate::lock::unpoisoned;
 
 /// A stream's progress in handing over handles of type `H`.
 pub(crate) struct Handoff<H> {
@@ -51,10 +53,7 @@ impl<H> Handoff<H> {
 
     /// Calls `change` with the exchanges, and returns its result.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Exchanges<H>) -> T) -> T {
-        let mut exchanges = self
-            .exchanges
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut exchanges = unpoisoned(self.exchanges.lock());
         let open = exchanges.get_or_insert_default();
         let changed = change(open);
         let is_open = !open.unanswered.is_empty() || open.received.is_some();

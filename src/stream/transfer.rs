@@ -2,8 +2,9 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::{PoisonError, RwLockReadGuard};
+use std::sync::RwLockReadGuard;
 
+use crate::lock::unpoisoned;
 use crate::protocol::end::Then;
 use crate::protocol::sending::Sending;
 use crate::stream::WinStream;
@@ -94,10 +95,7 @@ impl WinStream {
     /// Held while a read issues its operation, so that a peek doesn't take the result of that read
     /// for the end.
     pub(super) fn issuing(&self) -> RwLockReadGuard<'_, ()> {
-        self.shared
-            .issuing
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.shared.issuing.read())
     }
 
     /// Records that there's nothing more to read, and wakes the other reads: the mark of the end is

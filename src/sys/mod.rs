@@ -27,10 +27,13 @@
 //! | `text` | | `wide` |
 //! | `token` | `Token`, `Impersonated`, `AsProcess` | of this thread or a process and whose it is; `Impersonated::client_of`, `AsProcess::revert`; `is_member`, `lookup_account_sid`, `lookup_account_name` |
 //!
-//! `error`, `record`, `text` and `fault` are the same for both kernels. Handles of other programs
-//! exist on Windows alone: there `Pipe` converts from and to std's handle types, and `process` can
-//! take a handle out of another process.
+//! `error`, `record`, `text` and `fault` are the same for both kernels, and so is the plain data,
+//! which is in `data` and offered by `operation` and `pipe`. Handles of other programs exist on
+//! Windows alone: there `Pipe` converts from and to std's handle types, and `process` can take a
+//! handle out of another process.
 
+#[cfg(any(windows, winpipe_sim))]
+mod data;
 #[cfg(all(windows, not(winpipe_sim)))]
 pub(crate) mod descriptor;
 #[cfg(any(windows, winpipe_sim))]

@@ -20,17 +20,9 @@ use windows_sys::Win32::System::Threading::{
 };
 use windows_sys::core::BOOL;
 
+pub(crate) use super::data::{Transferred, Waited};
 use super::error::Code;
 use super::record::trace;
-
-/// The result of an operation.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Transferred {
-    /// The bytes read or written.
-    pub(crate) count: usize,
-    /// Whether the buffer was too short for the message. The rest stays for the next read.
-    pub(crate) more: bool,
-}
 
 /// Handles an operation that has been issued, by waiting if it's pending. When this returns, an
 /// operation that is still pending is cancelled.
@@ -190,13 +182,6 @@ thread_local! {
 /// A manual-reset event. Clones are the same event.
 #[derive(Clone, Debug)]
 pub(crate) struct Event(Arc<OwnedHandle>);
-
-/// Whether an event was set in time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Waited {
-    Set,
-    TimedOut,
-}
 
 impl Event {
     /// Takes this thread's event, for one operation. The kernel resets it when the operation is

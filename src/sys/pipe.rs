@@ -40,9 +40,11 @@ use windows_sys::Win32::System::Pipes::{
 };
 use windows_sys::core::BOOL;
 
+use super::data::Transferred;
+pub(crate) use super::data::{HandleState, Instance, LocalInformation, Quality};
 use super::descriptor::Descriptor;
 use super::error::Code;
-use super::operation::{self, Attend, Transferred};
+use super::operation::{self, Attend};
 use super::record::trace;
 use super::text::unicode_string;
 #[cfg(test)]
@@ -65,53 +67,6 @@ pub(crate) struct Pipe(ManuallyDrop<OwnedHandle>);
 
 /// The device that all pipes belong to.
 pub(crate) struct Device(OwnedHandle);
-
-/// How to create an instance of a pipe.
-#[derive(Clone, Copy)]
-pub(crate) struct Instance<'a> {
-    /// What the name is relative to: none for a path, the pipe device for a pipe without a name.
-    pub(crate) root: Option<&'a Device>,
-    /// The path, `\??\pipe\NAME` with a terminating NUL, or nothing.
-    pub(crate) name: &'a [u16],
-    /// Which users can connect.
-    pub(crate) descriptor: Option<&'a Descriptor>,
-    /// Whether it must be the first instance of its name. If it isn't, creating it fails.
-    pub(crate) first: bool,
-    /// Whether clients on other computers are refused.
-    pub(crate) reject_remote: bool,
-    /// Whether the pipe keeps message boundaries, and is read by message.
-    pub(crate) by_message: bool,
-    /// How many instances the name may have.
-    pub(crate) limit: u32,
-    /// The bytes that the kernel queues for the server before a client's write waits.
-    pub(crate) inbound: u32,
-    /// The bytes that the kernel queues for the client before a server's write waits.
-    pub(crate) outbound: u32,
-}
-
-/// What the kernel reports about one end of a pipe.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LocalInformation {
-    /// Whether this is the end of the process that created the pipe.
-    pub(crate) is_server: bool,
-    /// Whether the pipe keeps message boundaries.
-    pub(crate) is_message_type: bool,
-    /// The bytes that the kernel queues for the peer before a write waits.
-    pub(crate) write_quota: usize,
-    /// Whether a client has connected, even if it has disconnected since.
-    pub(crate) has_client: bool,
-    /// Whether the other end is closed.
-    pub(crate) is_closing: bool,
-}
-
-/// The mode of one end of a pipe.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HandleState {
-    /// Whether its reads stop at message boundaries.
-    pub(crate) by_message: bool,
-    /// Whether its calls wait. If not, it's set to `PIPE_NOWAIT`.
-    pub(crate) waits: bool,
-}
 
 impl From<OwnedHandle> for Pipe {
     fn from(handle: OwnedHandle) -> Pipe {
@@ -417,22 +372,18 @@ impl Pipe {
     }
 }
 
-/// What a server may do with the identity of a client that opens a pipe.
-#[derive(Clone, Copy, Debug)]
-#[repr(u32)]
-pub(crate) enum Quality {
-    Anonymous = SECURITY_ANONYMOUS,
-    Identification = SECURITY_IDENTIFICATION,
-    Impersonation = SECURITY_IMPERSONATION,
-    Delegation = SECURITY_DELEGATION,
-}
-
 /// Opens a pipe that another process has created. With `tracking`, the server doesn't know the
 /// client's identity until it reads something, and then gets the identity of the thread that wrote
 /// it. Otherwise it gets the identity of the thread that opens the pipe. This corresponds to
 /// calling `CreateFileW`.
 pub(crate) fn create_file(path: &[u16], quality: Quality, tracking: bool) -> Result<Pipe, Code> {
     debug_assert_eq!(path.last(), Some(&0));
+    let level = match quality {
+        Quality::Anonymous => SECURITY_ANONYMOUS,
+        Quality::Identification => SECURITY_IDENTIFICATION,
+        Quality::Impersonation => SECURITY_IMPERSONATION,
+        Quality::Delegation => SECURITY_DELEGATION,
+    };
     let mode = match tracking {
         true => SECURITY_CONTEXT_TRACKING,
         false => 0,
@@ -446,7 +397,7 @@ pub(crate) fn create_file(path: &[u16], quality: Quality, tracking: bool) -> Res
             0,
             ptr::null(),
             OPEN_EXISTING,
-            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | quality as u32 | mode,
+            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | level | mode,
             ptr::null_mut(),
         )
     };
@@ -479,7 +430,7 @@ pub(crate) fn wait_named_pipe(path: &[u16], milliseconds: u32) -> Result<(), Cod
 /// Creates an instance of a pipe, which listens from then on. This corresponds to calling
 /// `NtCreateNamedPipeFile`: `CreateNamedPipeW` supports neither pipes without a name nor "another
 /// instance, if the name still exists".
-pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
+pub(crate) fn create_named_pipe(instance: Instance<'_, Device>) -> Result<Pipe, Code> {
     #[cfg(test)]
     super::fault::strike("NtCreateNamedPipeFile")?;
     let name = unicode_string(instance.name);

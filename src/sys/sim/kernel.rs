@@ -5,10 +5,11 @@
 //! a logger must not run under a lock.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::operation::{Done, Issued, Request};
+use super::unpoisoned;
 use crate::sys::error::Code;
 
 /// For each name, the instances whose server's end is open, in the order in which they began to
@@ -106,7 +107,7 @@ pub(super) struct End {
 /// Creates an instance, which listens [8.1], with or without a name.
 pub(super) fn create(name: Option<&str>, first: bool, settings: Settings) -> Result<End, Code> {
     let name = name.map(str::to_lowercase); // [12.1]
-    let mut names = lock(&NAMES);
+    let mut names = unpoisoned(NAMES.lock());
     let existing = name.as_ref().and_then(|name| names.get(name));
     match existing.map(|instances| (instances.len(), instances[0].settings.limit)) {
         Some((count, limit)) if count >= limit => return Err(Code::PIPE_BUSY), // [8.8, 16.6]
@@ -146,7 +147,7 @@ pub(super) fn create(name: Option<&str>, first: bool, settings: Settings) -> Res
 
 /// Opens the client's end of the instance that has been listening longest [8.3].
 pub(super) fn open(name: &str, tracking: bool) -> Result<End, Code> {
-    let names = lock(&NAMES);
+    let names = unpoisoned(NAMES.lock());
     let instances = names.get(&name.to_lowercase());
     let instances = instances.ok_or(Code::FILE_NOT_FOUND)?; // [8.5]
     let opened = instances
@@ -156,7 +157,7 @@ pub(super) fn open(name: &str, tracking: bool) -> Result<End, Code> {
 }
 
 fn open_instance(instance: &Arc<Instance>, tracking: bool) -> Result<End, Code> {
-    let mut pipe = lock(&instance.pipe);
+    let mut pipe = unpoisoned(instance.pipe.lock());
     if pipe.state != State::Listening {
         return Err(Code::PIPE_BUSY); // [8.4]
     }
@@ -177,11 +178,11 @@ fn open_instance(instance: &Arc<Instance>, tracking: bool) -> Result<End, Code> 
 pub(super) fn wait(name: &str, limit: Duration) -> Result<(), Code> {
     let name = name.to_lowercase();
     let deadline = Instant::now() + limit;
-    let mut names = lock(&NAMES);
+    let mut names = unpoisoned(NAMES.lock());
     loop {
         let instances = names.get(&name).ok_or(Code::FILE_NOT_FOUND)?;
         let is_listening =
-            |instance: &Arc<Instance>| lock(&instance.pipe).state == State::Listening;
+            |instance: &Arc<Instance>| unpoisoned(instance.pipe.lock()).state == State::Listening;
         if instances.iter().any(is_listening) {
             return Ok(());
         }
@@ -190,7 +191,7 @@ pub(super) fn wait(name: &str, limit: Duration) -> Result<(), Code> {
             return Err(Code::SEM_TIMEOUT);
         }
         let waited = NAMES_CHANGED.wait_timeout(names, left);
-        names = waited.unwrap_or_else(PoisonError::into_inner).0;
+        names = unpoisoned(waited).0;
     }
 }
 
@@ -349,7 +350,7 @@ impl End {
         }
         let is_unread = |pipe: &mut Pipe| !pipe.ways[self.peer()].queue.is_empty();
         let drained = self.instance.drained.wait_while(pipe, is_unread);
-        let pipe = drained.unwrap_or_else(PoisonError::into_inner);
+        let pipe = unpoisoned(drained);
         match pipe.ways[self.peer()].is_cut_off {
             true => Err(Code::BROKEN_PIPE),
             false => Ok(()),
@@ -402,7 +403,7 @@ impl End {
     }
 
     fn lock(&self) -> MutexGuard<'_, Pipe> {
-        lock(&self.instance.pipe)
+        unpoisoned(self.instance.pipe.lock())
     }
 }
 
@@ -410,7 +411,7 @@ impl Drop for End {
     fn drop(&mut self) {
         // [8.10, 16.5] The name becomes free with the last server's end, even if there are clients.
         if let (Side::Server, Some(name)) = (self.side, &self.instance.name) {
-            let mut names = lock(&NAMES);
+            let mut names = unpoisoned(NAMES.lock());
             if let Some(instances) = names.get_mut(name) {
                 instances.retain(|instance| !Arc::ptr_eq(instance, &self.instance));
                 if instances.is_empty() {
@@ -505,8 +506,4 @@ impl Entry {
             }));
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

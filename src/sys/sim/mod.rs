@@ -18,3 +18,8 @@ pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod token;
 pub(super) mod win32;
+
+/// Takes what is under a lock even if a panic has poisoned it.
+fn unpoisoned<T>(locked: std::sync::LockResult<T>) -> T {
+    locked.unwrap_or_else(|poisoned| poisoned.into_inner())
+}

@@ -5,18 +5,13 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::unpoisoned;
+pub(crate) use crate::sys::data::{Transferred, Waited};
 use crate::sys::error::Code;
 use crate::sys::record::trace;
-
-/// The result of an operation.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Transferred {
-    pub(crate) count: usize,
-    pub(crate) more: bool,
-}
 
 /// Handles an operation that has been issued, by waiting if it's pending. When this returns, an
 /// operation that is still pending is cancelled.
@@ -122,8 +117,8 @@ impl Request {
         self.event.store(true);
     }
 
-    fn status(&self) -> std::sync::MutexGuard<'_, Option<Result<Done, Code>>> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    fn status(&self) -> MutexGuard<'_, Option<Result<Done, Code>>> {
+        unpoisoned(self.status.lock())
     }
 }
 
@@ -141,13 +136,6 @@ thread_local! {
 /// An event that stays set until it's reset. Its clones are the same event.
 #[derive(Clone, Debug)]
 pub(crate) struct Event(Arc<(Mutex<bool>, Condvar)>);
-
-/// Whether an event was set in time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Waited {
-    Set,
-    TimedOut,
-}
 
 impl Event {
     fn of_this_thread() -> Result<Event, Code> {
@@ -170,7 +158,7 @@ impl Event {
 
     fn store(&self, is_set: bool) {
         let (state, changed) = &*self.0;
-        *state.lock().unwrap_or_else(PoisonError::into_inner) = is_set;
+        *unpoisoned(state.lock()) = is_set;
         changed.notify_all();
     }
 
@@ -187,18 +175,13 @@ impl Event {
     /// Waits until it's set, for at most this many milliseconds. `u32::MAX` means no limit.
     pub(crate) fn wait(&self, milliseconds: u32) -> Result<Waited, Code> {
         let (state, changed) = &*self.0;
-        let is_set = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_set = unpoisoned(state.lock());
         let is_reset = |is_set: &mut bool| !*is_set;
         let is_set = match milliseconds {
-            u32::MAX => *changed
-                .wait_while(is_set, is_reset)
-                .unwrap_or_else(PoisonError::into_inner),
+            u32::MAX => *unpoisoned(changed.wait_while(is_set, is_reset)),
             milliseconds => {
                 let limit = Duration::from_millis(milliseconds.into());
-                *changed
-                    .wait_timeout_while(is_set, limit, is_reset)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
+                *unpoisoned(changed.wait_timeout_while(is_set, limit, is_reset)).0
             }
         };
         trace!("WaitForSingleObject({milliseconds} ms) = {is_set}");

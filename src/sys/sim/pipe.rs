@@ -5,9 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::descriptor::{Descriptor, USER};
+use super::descriptor::USER;
 use super::kernel::{self, End, Settings, Side, State};
-use super::operation::{self, Attend, Transferred};
+use super::operation::{self, Attend};
+use crate::sys::data::Transferred;
+pub(crate) use crate::sys::data::{HandleState, Instance, LocalInformation, Quality};
 use crate::sys::error::Code;
 use crate::sys::record::trace;
 
@@ -19,46 +21,6 @@ pub(crate) struct Pipe(Arc<End>);
 
 /// The device that all pipes belong to.
 pub(crate) struct Device;
-
-/// How to create an instance of a pipe.
-#[derive(Clone, Copy)]
-pub(crate) struct Instance<'a> {
-    pub(crate) root: Option<&'a Device>,
-    pub(crate) name: &'a [u16],
-    pub(crate) descriptor: Option<&'a Descriptor>,
-    pub(crate) first: bool,
-    pub(crate) reject_remote: bool,
-    pub(crate) by_message: bool,
-    pub(crate) limit: u32,
-    pub(crate) inbound: u32,
-    pub(crate) outbound: u32,
-}
-
-/// What the kernel reports about one end of a pipe.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LocalInformation {
-    pub(crate) is_server: bool,
-    pub(crate) is_message_type: bool,
-    pub(crate) write_quota: usize,
-    pub(crate) has_client: bool,
-    pub(crate) is_closing: bool,
-}
-
-/// The mode of one end of a pipe.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HandleState {
-    pub(crate) by_message: bool,
-    pub(crate) waits: bool,
-}
-
-/// What a server may do with the identity of a client that opens a pipe.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Quality {
-    Anonymous,
-    Identification,
-    Impersonation,
-    Delegation,
-}
 
 impl Pipe {
     pub(crate) fn duplicate_handle(&self) -> io::Result<Pipe> {
@@ -227,7 +189,7 @@ pub(crate) fn wait_named_pipe(path: &[u16], milliseconds: u32) -> Result<(), Cod
     waited
 }
 
-pub(crate) fn create_named_pipe(instance: Instance<'_>) -> Result<Pipe, Code> {
+pub(crate) fn create_named_pipe(instance: Instance<'_, Device>) -> Result<Pipe, Code> {
     #[cfg(test)]
     crate::sys::fault::strike("NtCreateNamedPipeFile")?;
     let named = match instance.root {
