@@ -385,8 +385,8 @@ mod tests {
         let expected = Sizes {
             backlog: 128,
             limit: u32::MAX,
-            inbound: ListenOptions::BUFFER,
-            outbound: ListenOptions::BUFFER,
+            inbound: 512 << 10,
+            outbound: 512 << 10,
         };
         assert_eq!(options.sizes().unwrap(), expected);
 

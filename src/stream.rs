@@ -340,9 +340,8 @@ impl WinStream {
     /// counted from now. A write that times out sends as many bytes as there is room for, as a
     /// [nonblocking](Self::set_nonblocking) one does, and fails only if there is none. No byte is
     /// lost or sent twice: after `Ok(n)` the peer gets exactly the first `n` bytes, and after an
-    /// error none. That holds for peers that
-    /// read by message, as this crate's streams do. A peer that reads by byte may have read the
-    /// beginning of a write that then times out; see
+    /// error none. That holds for peers that read by message, as this crate's streams do. A peer
+    /// that reads by byte may have read the beginning of a write that then times out; see
     /// [`half_close`](crate::ListenOptions::half_close).
     ///
     /// # Errors

@@ -947,7 +947,7 @@ fn refused_writes_are_exact(
                     let mut sent = 0;
                     while !refusals.are_enough() || sent < 1 << 20 {
                         before_each(&writer, &mut random);
-                        // Every other one is more than a pipe of ours queues.
+                        // Every other one is about what a pipe of ours queues, or more.
                         let size = match random.below(2) {
                             0 => random.size(18),
                             _ => 400_000 + random.below(400_000) as usize,

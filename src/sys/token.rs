@@ -17,6 +17,7 @@ use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, GetCurrentThread, OpenProcessToken, OpenThreadToken,
     PROCESS_QUERY_LIMITED_INFORMATION, SetThreadToken,
 };
+use windows_sys::core::BOOL;
 
 use super::error::Code;
 use super::pipe::Pipe;
@@ -278,8 +279,16 @@ impl Impersonated {
     }
 }
 
-/// This corresponds to calling `RevertToSelf`. If the thread can't return to its previous identity,
-/// it would go on with rights that it mustn't have. So the process is aborted.
+/// Aborts the process if a thread couldn't return to its previous identity: it would go on with rights
+/// that it mustn't have.
+#[expect(clippy::disallowed_methods, reason = "no caller could do anything")]
+fn abort_unless(returned: BOOL) {
+    if returned == 0 {
+        std::process::abort();
+    }
+}
+
+/// This corresponds to calling `RevertToSelf`. If that fails, the process is aborted.
 impl Drop for Impersonated {
     fn drop(&mut self) {
         // SAFETY: concerns this thread only, which is the one that impersonates.
@@ -288,13 +297,7 @@ impl Drop for Impersonated {
             // SAFETY: null is this thread, and the token is open.
             ok = unsafe { SetThreadToken(ptr::null(), before.0.as_raw_handle()) };
         }
-        if ok == 0 {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "it mustn't go on with these rights"
-            )]
-            std::process::abort();
-        }
+        abort_unless(ok);
         trace!("RevertToSelf() = {ok}");
     }
 }
@@ -322,19 +325,12 @@ impl AsProcess {
     }
 }
 
-/// This corresponds to calling `SetThreadToken`. If the thread can't return to its previous
-/// identity, it would go on with rights that it mustn't have. So the process is aborted.
+/// This corresponds to calling `SetThreadToken`. If that fails, the process is aborted.
 impl Drop for AsProcess {
     fn drop(&mut self) {
         // SAFETY: null is this thread, and the token is open.
         let ok = unsafe { SetThreadToken(ptr::null(), self.before.0.as_raw_handle()) };
-        if ok == 0 {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "it mustn't go on with these rights"
-            )]
-            std::process::abort();
-        }
+        abort_unless(ok);
         trace!("SetThreadToken() = {ok}");
     }
 }

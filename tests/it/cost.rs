@@ -477,7 +477,6 @@ fn no_call_takes_more_than_8_kib_of_stack() {
             whole_api(|_, call| call());
             let mut all = Vec::new();
             whole_api(|name, call| all.push((stack_used(call), name.to_owned())));
-            println!("{all:?}");
             all.retain(|(used, _)| *used > 8 << 10);
             assert!(all.is_empty(), "{all:?}");
         };

@@ -61,25 +61,33 @@ fn foreign_servers_of_every_type_are_read_and_written() {
     });
 }
 
-/// Writes that are refused again and again to a pipe that queues `quota` bytes.
-fn refused_writes_to_a_foreign_pipe(quota: usize) {
+/// Writes `len` bytes of the text at a time until a write times out, and returns how many bytes of
+/// the text have been sent in all.
+fn write_until_refused(stream: &mut WinStream, mut sent: usize, len: usize) -> usize {
+    let error = loop {
+        match stream.write(&text(sent, len)) {
+            Ok(count) => sent += count,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    sent
+}
+
+/// Writes that are refused again and again to a pipe that queues `scale` times 4 KiB.
+fn refused_writes_to_a_foreign_pipe(scale: usize) {
     for mode in [BYTE, MESSAGE_READ_BY_BYTE, MESSAGE] {
-        let (mut server, mut client) =
-            foreign_server_of(quota as u32, mode, |path| WinStream::connect(path).unwrap());
+        let (mut server, mut client) = foreign_server_of(4096 * scale as u32, mode, |path| {
+            WinStream::connect(path).unwrap()
+        });
         client
             .set_write_timeout(Some(Duration::from_millis(2)))
             .unwrap();
         let (mut sent, mut received) = (0, Vec::new());
         for round in 0..50 {
-            let error = loop {
-                match client.write(&text(sent, quota * 3 / 4)) {
-                    Ok(count) => sent += count,
-                    Err(error) => break error,
-                }
-            };
-            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            sent = write_until_refused(&mut client, sent, 3001 * scale);
             // Now less than one write, now more.
-            let mut buf = vec![0; quota * 5 / 8 + round * quota / 60];
+            let mut buf = vec![0; (2500 + round * 70) * scale];
             let count = match server.read(&mut buf) {
                 Ok(count) => count,
                 // The buffer is full, which std takes for an error.
@@ -98,21 +106,21 @@ fn refused_writes_to_a_foreign_pipe(quota: usize) {
 
 #[test]
 fn a_refused_write_to_a_foreign_pipe_is_exact() {
-    within(LIMIT, || refused_writes_to_a_foreign_pipe(4096));
+    within(LIMIT, || refused_writes_to_a_foreign_pipe(1));
 }
 
 #[test]
 fn a_refused_write_to_a_foreign_pipe_with_buffers_of_512_kib_is_exact() {
-    within(LIMIT, || refused_writes_to_a_foreign_pipe(512 << 10));
+    within(LIMIT, || refused_writes_to_a_foreign_pipe(128));
 }
 
 #[test]
 fn a_refused_write_to_a_foreign_client_that_reads_by_byte_is_exact() {
     within(LIMIT, || {
-        for buffer in [64 << 10, 512 << 10] {
+        for scale in [1, 8] {
             let path = fresh_path();
             let listener = ListenOptions::new()
-                .outbound_buffer(buffer)
+                .outbound_buffer(65_536 * scale)
                 .bind(&path)
                 .unwrap();
             let mut client = foreign_client(&path);
@@ -122,14 +130,8 @@ fn a_refused_write_to_a_foreign_client_that_reads_by_byte_is_exact() {
                 .unwrap();
             let (mut sent, mut received) = (0, Vec::new());
             for round in 0..50 {
-                let error = loop {
-                    match server.write(&text(sent, buffer * 5 / 8)) {
-                        Ok(count) => sent += count,
-                        Err(error) => break error,
-                    }
-                };
-                assert_eq!(error.kind(), ErrorKind::TimedOut);
-                let mut buf = vec![0; buffer / 2 + round * buffer / 64];
+                sent = write_until_refused(&mut server, sent, 40_000 * scale);
+                let mut buf = vec![0; (30_000 + round * 1000) * scale];
                 let count = client.read(&mut buf).unwrap();
                 received.extend_from_slice(&buf[..count]);
             }

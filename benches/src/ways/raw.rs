@@ -216,14 +216,13 @@ fn overlapped(
 }
 
 fn instance<const BARE: bool>(path: &[u16], buffer: usize) -> io::Result<OwnedHandle> {
-    let buffer = if buffer == OWN { BUFFER } else { buffer };
     let (access, all) = (PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_UNLIMITED_INSTANCES);
     let mode = PIPE_REJECT_REMOTE_CLIENTS
         | match BARE {
             true => PIPE_TYPE_BYTE,
             false => PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE,
         };
-    let (path, buffer) = (path.as_ptr(), buffer as u32);
+    let (path, buffer) = (path.as_ptr(), queued(buffer) as u32);
     calling();
     // SAFETY: the path ends with a NUL; no attributes.
     owned(unsafe { CreateNamedPipeW(path, access, mode, all, buffer, buffer, 0, null()) })
@@ -253,12 +252,12 @@ fn open<const BARE: bool>(path: &[u16]) -> io::Result<OwnedHandle> {
     Ok(handle)
 }
 
+fn queued(buffer: usize) -> usize {
+    if buffer == OWN { BUFFER } else { buffer }
+}
+
 fn longest_write<const BARE: bool>(buffer: usize) -> usize {
-    match buffer {
-        _ if BARE => u32::MAX as usize,
-        OWN => BUFFER,
-        _ => buffer,
-    }
+    if BARE { u32::MAX as usize } else { queued(buffer) }
 }
 
 fn owned(handle: HANDLE) -> io::Result<OwnedHandle> {

@@ -19,7 +19,8 @@ pub(crate) mod process;
 pub(crate) mod token;
 pub(super) mod win32;
 
-/// Takes what is under a lock even if a panic has poisoned it.
+/// Takes what is under a lock even if a panic has poisoned it, as `crate::lock` does. This layer
+/// imports nothing from the rest of the crate.
 fn unpoisoned<T>(locked: std::sync::LockResult<T>) -> T {
     locked.unwrap_or_else(|poisoned| poisoned.into_inner())
 }
