@@ -35,7 +35,7 @@ impl ListenOptions {
     /// The bytes that the kernel queues in each direction before a write waits. A long write goes
     /// out in parts of this size, each of which wakes the reader. With parts of 64 KiB, writes of
     /// 1 MiB take up to twice as long. docs/PERFORMANCE.md compares the sizes.
-    pub(crate) const BUFFER: u32 = 512 << 10;
+    pub(crate) const BUFFER: u32 = 1 << 20;
     /// The largest allowed buffer. A client can make the kernel hold that many bytes.
     const LARGEST_BUFFER: usize = 1 << 30;
     /// The backlog that std requests on Unix. Each instance is one handle, and takes almost no time
@@ -47,7 +47,7 @@ impl ListenOptions {
     const MOST_INSTANCES: u32 = 254;
 
     /// Creates the options of [`WinListener::bind`](crate::WinListener::bind): the current user
-    /// only, no remote clients, a backlog of 128, any number of instances, buffers of 512 KiB
+    /// only, no remote clients, a backlog of 128, any number of instances, buffers of 1 MiB
     /// in each direction, half-close.
     ///
     /// # Examples
@@ -117,16 +117,16 @@ impl ListenOptions {
     }
 
     /// Sets how many bytes from a client the kernel queues before the client's writes wait: 1 to
-    /// 2^30. The default is 524,288 (512 KiB). This is also the size of the parts in which clients
+    /// 2^30. The default is 1,048,576 (1 MiB). This is also the size of the parts in which clients
     /// send longer writes, up to 1 MiB.
     ///
     /// The kernel holds only what is queued, so an idle connection takes no memory for this. But
     /// each client can make it hold that many bytes, by writing what the server doesn't read. Set
-    /// less, such as 65,536, if many clients that you don't trust can connect.
+    /// less, such as 65,536 (as 0.1 did), if many clients that you don't trust can connect.
     ///
     /// # Examples
     /// ```
-    /// winpipe::ListenOptions::new().inbound_buffer(1 << 20);
+    /// winpipe::ListenOptions::new().inbound_buffer(64 << 10);
     /// ```
     pub fn inbound_buffer(&mut self, bytes: usize) -> &mut ListenOptions {
         self.inbound_buffer = bytes;
@@ -134,12 +134,12 @@ impl ListenOptions {
     }
 
     /// Sets how many bytes to a client the kernel queues before the server's writes wait: 1 to
-    /// 2^30. The default is 524,288 (512 KiB). A client that doesn't read makes the kernel hold
+    /// 2^30. The default is 1,048,576 (1 MiB). A client that doesn't read makes the kernel hold
     /// that many bytes of what the server writes, and not more.
     ///
     /// # Examples
     /// ```
-    /// winpipe::ListenOptions::new().outbound_buffer(1 << 20);
+    /// winpipe::ListenOptions::new().outbound_buffer(64 << 10);
     /// ```
     pub fn outbound_buffer(&mut self, bytes: usize) -> &mut ListenOptions {
         self.outbound_buffer = bytes;
@@ -385,8 +385,8 @@ mod tests {
         let expected = Sizes {
             backlog: 128,
             limit: u32::MAX,
-            inbound: 512 << 10,
-            outbound: 512 << 10,
+            inbound: 1 << 20,
+            outbound: 1 << 20,
         };
         assert_eq!(options.sizes().unwrap(), expected);
 

@@ -457,7 +457,7 @@ impl WinStream {
     /// If the mark couldn't be sent, calling this again tries again.
     ///
     /// # On Unix
-    /// After `Read` the peer's writes fail. Here they fill the pipe's buffer (512 KiB) and then
+    /// After `Read` the peer's writes fail. Here they fill the pipe's buffer (1 MiB) and then
     /// wait, and writes that are already waiting go on waiting, until this end is dropped. On
     /// Linux, bytes that had arrived before `Read` can still be read; here, as on BSD, they can't.
     ///
@@ -745,7 +745,7 @@ impl Write for WinStream {
 }
 
 /// Each write is one or more calls of `WriteFile`, of at most as many bytes as the pipe's buffer
-/// holds (512 KiB by default).
+/// holds (1 MiB by default).
 ///
 /// A write returns when all bytes are on their way to the peer. Dropping the stream doesn't lose
 /// them. If it returns `Ok(n)` for fewer bytes, the peer gets exactly the first `n`; if it fails,

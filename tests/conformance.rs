@@ -531,7 +531,7 @@ fn a_waiting_write_breaks_when_the_peer_is_dropped() {
         for (mut writer, reader) in connections() {
             thread::scope(|scope| {
                 let waiting = scope.spawn(move || {
-                    let text = vec![0; 1 << 20];
+                    let text = vec![0; 2 << 20];
                     // A write that had passed something on may return how much that was.
                     while writer.write(&text).map_err(|error| error.kind())
                         != Err(ErrorKind::BrokenPipe)
@@ -881,7 +881,7 @@ fn a_nonblocking_write_takes_what_finds_room() {
             one.set_nonblocking(true).unwrap();
             one.write_all(&text(0, 10)).unwrap();
             // More than fits, with something there already.
-            let count = one.write(&text(10, 1 << 20)).unwrap();
+            let count = one.write(&text(10, 2 << 20)).unwrap();
             assert!(count >= 4096, "{count}");
             drop(one);
             assert_text(&other, 10 + count);
@@ -945,12 +945,12 @@ fn refused_writes_are_exact(
                 let writer = scope.spawn(move || {
                     let mut random = Random::new(seed);
                     let mut sent = 0;
-                    while !refusals.are_enough() || sent < 1 << 20 {
+                    while !refusals.are_enough() || sent < 2 << 20 {
                         before_each(&writer, &mut random);
                         // Every other one is about what a pipe of ours queues, or more.
                         let size = match random.below(2) {
                             0 => random.size(18),
-                            _ => 400_000 + random.below(400_000) as usize,
+                            _ => 800_000 + random.below(800_000) as usize,
                         };
                         let part = text(sent, size);
                         match writer.write(&part) {
@@ -1091,8 +1091,8 @@ fn a_blocking_write_returns_only_when_all_is_on_its_way() {
     within(LIMIT, || {
         for (mut writer, reader) in connections() {
             thread::scope(|scope| {
-                scope.spawn(move || assert_eq!(writer.write(&text(0, 1 << 20)).unwrap(), 1 << 20));
-                assert_text(&reader, 1 << 20);
+                scope.spawn(move || assert_eq!(writer.write(&text(0, 3 << 20)).unwrap(), 3 << 20));
+                assert_text(&reader, 3 << 20);
             });
         }
     });

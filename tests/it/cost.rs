@@ -13,7 +13,7 @@ use crate::common::process::{handles, is_alone};
 use crate::common::{LIMIT, connection, connections, fresh_path, within};
 
 /// The bytes that the kernel queues by default.
-const BUFFER: usize = 512 << 10;
+const BUFFER: usize = 1 << 20;
 
 /// The names of the system calls that `call` makes on this thread.
 fn calls<T>(call: impl FnOnce() -> T) -> (Vec<String>, T) {
@@ -93,14 +93,14 @@ fn a_buf_writer_gathers_its_parts_itself() {
 }
 
 #[test]
-fn a_long_write_is_one_system_call_for_each_512_kib() {
+fn a_long_write_is_one_system_call_for_each_mib() {
     within(LIMIT, || {
         warm_up();
         let (mut one, other) = connection();
         thread::scope(|scope| {
             scope.spawn(|| std::io::copy(&mut &other, &mut std::io::sink()).unwrap());
-            let (names, count) = calls(|| one.write(&[0; 1 << 20]).unwrap());
-            assert_eq!(count, 1 << 20);
+            let (names, count) = calls(|| one.write(&[0; 2 * BUFFER]).unwrap());
+            assert_eq!(count, 2 * BUFFER);
             assert_eq!(names.iter().filter(|name| *name == "WriteFile").count(), 2);
             assert!(
                 names

@@ -17,7 +17,7 @@ fn a_write_that_waits_goes_on_after_the_peers_shutdown_and_ends_with_its_drop() 
         thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 let mut one = &one;
-                one.write_all(&[0; 1 << 20]).unwrap_err().kind()
+                one.write_all(&vec![0; 2 << 20]).unwrap_err().kind()
             });
             thread::sleep(A_WHILE);
             other.shutdown(Shutdown::Both).unwrap();

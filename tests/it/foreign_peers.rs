@@ -110,14 +110,14 @@ fn a_refused_write_to_a_foreign_pipe_is_exact() {
 }
 
 #[test]
-fn a_refused_write_to_a_foreign_pipe_with_buffers_of_512_kib_is_exact() {
-    within(LIMIT, || refused_writes_to_a_foreign_pipe(128));
+fn a_refused_write_to_a_foreign_pipe_with_buffers_of_1_mib_is_exact() {
+    within(LIMIT, || refused_writes_to_a_foreign_pipe(256));
 }
 
 #[test]
 fn a_refused_write_to_a_foreign_client_that_reads_by_byte_is_exact() {
     within(LIMIT, || {
-        for scale in [1, 8] {
+        for scale in [1, 16] {
             let path = fresh_path();
             let listener = ListenOptions::new()
                 .outbound_buffer(65_536 * scale)

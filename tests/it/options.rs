@@ -34,7 +34,7 @@ fn every_option_arrives_in_the_kernel() {
         let (_listener, client, server) = connect_by(&ListenOptions::new());
         let message = PIPE_TYPE_MESSAGE;
         let (flags, out, inn, max) = pipe_info(&client);
-        assert_eq!((flags, out, inn), (message, 512 << 10, 512 << 10));
+        assert_eq!((flags, out, inn), (message, 1 << 20, 1 << 20));
         // Wine gives the kernel's own number, and Windows the word for it.
         assert!(max >= PIPE_UNLIMITED_INSTANCES);
         assert_eq!(pipe_info(&server).0, message | PIPE_SERVER_END);
@@ -201,7 +201,7 @@ fn a_peer_that_is_not_read_queues_as_much_as_the_buffer_and_not_more() {
         let mut smaller = ListenOptions::new();
         smaller.inbound_buffer(64 << 10).outbound_buffer(8 << 10);
         for (options, inbound, outbound) in [
-            (ListenOptions::new(), 512 << 10, 512 << 10),
+            (ListenOptions::new(), 1 << 20, 1 << 20),
             (smaller, 64 << 10, 8 << 10),
         ] {
             let (_listener, client, server) = connect_by(&options);
