@@ -31,6 +31,7 @@ fn a_write_that_waits_goes_on_after_the_peers_shutdown_and_ends_with_its_drop() 
 
 /// What a process of its own does, so that it can be killed.
 #[test]
+#[ignore = "the process that other tests start"]
 fn child_process() {
     be_child(|task, path| match task {
         "accept" => {

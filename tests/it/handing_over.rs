@@ -83,6 +83,7 @@ fn temporary_file(name: &str, text: &str) -> File {
 
 /// What a process of its own does.
 #[test]
+#[ignore = "the process that other tests start"]
 fn child_process() {
     be_child(|task, path| {
         let mut stream = WinStream::connect(path).unwrap();

@@ -239,16 +239,24 @@ const PROGRAMS: [Program; 2] = [
     ("wine", "wine wine64", "Wine 8 or newer for 64-bit programs (the command `wine`)"),
 ];
 
-/// Installs Samba's access check, which one test asks. The test says so and passes where it can't be
-/// had, so nothing fails here.
-pub fn install_samba(sh: &Shell, sudo: bool) {
+/// Installs Samba's access check, which one test asks. Returns whether it's there; without it that test
+/// stays ignored, so nothing fails here.
+pub fn install_samba(sh: &Shell, sudo: bool) -> bool {
     let asks = cmd!(sh, "/usr/bin/python3 -c").arg("import samba.security").quiet();
-    if cfg!(windows) || asks.ignore_stderr().run().is_ok() {
-        return;
+    let is_there = || asks.clone().ignore_stderr().run().is_ok();
+    if is_there() {
+        return true;
     }
     if let Err(error) = install(sh, &["python3-samba"], "10 MB, half a minute", sudo) {
         say(&format!("the access check of Samba isn't asked: {error:#}"));
     }
+    is_there()
+}
+
+/// Whether this is a process with an administrator's full rights: of high or the system's integrity.
+pub fn is_elevated(sh: &Shell) -> Result<bool> {
+    let groups = cmd!(sh, "whoami /groups").quiet().read()?;
+    Ok(["S-1-16-12288", "S-1-16-16384"].iter().any(|level| groups.contains(level)))
 }
 
 fn install_packages(sh: &Shell, wanted: &[Program], sudo: bool) -> Result<()> {
