@@ -8,8 +8,7 @@ use std::{env, fs};
 
 use super::*;
 
-const BEGIN: &str =
-    "<!-- made by a test in src/access/table.rs: WINPIPE_BLESS=1 cargo test who_may -- --ignored -->\n";
+const BEGIN: &str = "<!-- made by a test in src/access/table.rs: WINPIPE_BLESS=1 cargo test who_may -- --ignored -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// The server's user, and another user.

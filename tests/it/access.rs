@@ -457,7 +457,8 @@ fn remote_clients_are_refused_unless_they_are_let_in() {
             .reject_remote(false)
             .bind(&path)
             .unwrap();
-        remote(&path).expect("this test needs the service \"Server\" (LanmanServer), which shares pipes");
+        remote(&path)
+            .expect("this test needs the service \"Server\" (LanmanServer), which shares pipes");
         let path = fresh_path();
         let _closed = WinListener::bind(&path).unwrap();
         remote(&path).unwrap_err();

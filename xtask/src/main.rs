@@ -6,7 +6,7 @@ mod setup;
 use anyhow::{Context, Result, ensure};
 use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand};
-use setup::{Platform, TARGET, add_target, has_target, install_samba, is_elevated};
+use setup::{Platform, TARGET, add_target, has_target, install_samba, is_elevated, is_root};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -95,6 +95,11 @@ fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
         if args.is_empty() && install_samba(&platform.sh, sudo) {
             let test = "access::table::who_may_do_what_is_as_security_md_says";
             run_ignored(platform.native("test").args(package).arg("--lib"), test)?;
+        }
+        if args.is_empty() && cfg!(target_os = "linux") && is_root(&platform.sh)? {
+            let test = "another_user_can_never_connect_whatever_the_umask_is";
+            let private_socket = ["--test", "private_socket"];
+            run_ignored(platform.native("test").args(package).args(private_socket), test)?;
         }
     }
     Running::start(platform.cargo("test").args(package).args(args), |_| {})?.finish(io::empty())?;

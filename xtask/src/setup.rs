@@ -242,8 +242,10 @@ const PROGRAMS: [Program; 2] = [
 /// Installs Samba's access check, which one test asks. Returns whether it's there; without it that test
 /// stays ignored, so nothing fails here.
 pub fn install_samba(sh: &Shell, sudo: bool) -> bool {
-    let asks = cmd!(sh, "/usr/bin/python3 -c").arg("import samba.security").quiet();
-    let is_there = || asks.clone().ignore_stderr().run().is_ok();
+    let is_there = || {
+        let asks = cmd!(sh, "/usr/bin/python3 -c").arg("import samba.security").quiet();
+        asks.ignore_stderr().run().is_ok()
+    };
     if is_there() {
         return true;
     }
@@ -251,6 +253,10 @@ pub fn install_samba(sh: &Shell, sudo: bool) -> bool {
         say(&format!("the access check of Samba isn't asked: {error:#}"));
     }
     is_there()
+}
+
+pub fn is_root(sh: &Shell) -> Result<bool> {
+    Ok(cmd!(sh, "id -u").quiet().read()? == "0")
 }
 
 /// Whether this is a process with an administrator's full rights: of high or the system's integrity.
@@ -279,7 +285,7 @@ fn install(sh: &Shell, packages: &[&str], takes: &str, sudo: bool) -> Result<()>
         "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
          --no-install-recommends {packages}"
     );
-    let is_root = cmd!(sh, "id -u").quiet().read()? == "0";
+    let is_root = is_root(sh)?;
     if !is_root && !sudo {
         bail!(
             "packages are missing; please run this, then try again (`cargo xtask --sudo …` or \

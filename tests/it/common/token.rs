@@ -12,9 +12,9 @@ use windows_sys::Win32::Security::Authorization::ConvertStringSidToSidW;
 use windows_sys::Win32::Security::{
     CheckTokenMembership, CreateRestrictedToken, DuplicateTokenEx, GetTokenInformation,
     ImpersonateLoggedOnUser, LOGON32_LOGON_NEW_CREDENTIALS, LOGON32_PROVIDER_WINNT50, LogonUserW,
-    RevertToSelf, SID_AND_ATTRIBUTES, SecurityImpersonation,
-    SetTokenInformation, TOKEN_ALL_ACCESS, TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER,
-    TokenImpersonation, TokenImpersonationLevel, TokenIntegrityLevel, TokenUser,
+    RevertToSelf, SID_AND_ATTRIBUTES, SecurityImpersonation, SetTokenInformation, TOKEN_ALL_ACCESS,
+    TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER, TokenImpersonation, TokenImpersonationLevel,
+    TokenIntegrityLevel, TokenUser,
 };
 use windows_sys::Win32::System::SystemServices::SE_GROUP_INTEGRITY;
 use windows_sys::Win32::System::Threading::{
