@@ -10,7 +10,7 @@ use winpipe::{
     WinStream, ipc,
 };
 
-use crate::common::process::{be_child, ready, spawn_child};
+use crate::common::process::{be_child, connected_child, kill, ready};
 use crate::common::token::{acting_with, impersonation_level, low_token};
 use crate::common::{LIMIT, connection, fresh_path, within};
 
@@ -196,14 +196,10 @@ fn child_process() {
 #[test]
 fn peer_cred_knows_another_process() {
     within(LIMIT, || {
-        let path = fresh_path();
-        let listener = WinListener::bind(&path).unwrap();
-        let mut child = spawn_child("identity::connect", &path);
-        let (mut server, _) = listener.accept().unwrap();
+        let (mut child, _listener, mut server) = connected_child("identity::connect");
         server.read_exact(&mut [0]).unwrap();
         assert_eq!(server.peer_cred().unwrap().pid(), child.id());
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill(&mut child);
         assert_eq!(server.read(&mut [0]).unwrap(), 0);
         // The kernel's record outlives the process.
         assert_eq!(server.peer_cred().unwrap().pid(), child.id());

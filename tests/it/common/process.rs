@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 use windows_sys::Wdk::System::SystemInformation::NtQuerySystemInformation;
 use windows_sys::Win32::Foundation::STATUS_INFO_LENGTH_MISMATCH;
 
-use super::{LIMIT, within};
+use winpipe::{WinListener, WinStream};
+
+use super::{LIMIT, fresh_path, within};
 
 /// Starts the ignored test `child_process` of a module as a process of its own, and returns when it
 /// has said that it's ready. The task is `module::task`.
@@ -31,6 +33,22 @@ pub fn spawn_child(task: &str, path: &Path) -> Child {
         .any(|line| line.contains("ready"));
     assert!(ready, "the child ended early");
     child
+}
+
+/// Starts a child as [`spawn_child`] does, one that connects. Returns it with the listener and the
+/// stream that was accepted for it.
+pub fn connected_child(task: &str) -> (Child, WinListener, WinStream) {
+    let path = fresh_path();
+    let listener = WinListener::bind(&path).unwrap();
+    let child = spawn_child(task, &path);
+    let (stream, _) = listener.accept().unwrap();
+    (child, listener, stream)
+}
+
+/// Ends the child at once, wherever it is.
+pub fn kill(child: &mut Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// Does what the test that started this process says: a task, and the path of a pipe.
