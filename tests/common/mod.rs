@@ -13,6 +13,15 @@ use winpipe::ipc::{Listener, Stream};
 /// How long anything may take before it counts as hung: much longer than it takes. Miri is slow.
 pub const LIMIT: Duration = Duration::from_secs(if cfg!(miri) { 600 } else { 60 });
 
+/// A number of rounds, bytes or clients; a part of it under Miri, which is a thousand times slower.
+pub const fn scaled(count: usize) -> usize {
+    if cfg!(miri) {
+        count.div_ceil(50)
+    } else {
+        count
+    }
+}
+
 /// A path that nobody else uses.
 pub fn fresh_path() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -59,23 +68,25 @@ pub fn departs(_reason: &str) -> bool {
 
 /// A client and the stream that was accepted for it.
 pub fn connection() -> (Stream, Stream) {
+    let [connection] = connections_of_one_listener();
+    connection
+}
+
+fn connections_of_one_listener<const COUNT: usize>() -> [(Stream, Stream); COUNT] {
     let path = fresh_path();
     let listener = Listener::bind(&path).unwrap();
-    let client = Stream::connect(&path).unwrap();
-    let (server, _) = listener.accept().unwrap();
+    let connections = [(); COUNT].map(|()| {
+        let client = Stream::connect(&path).unwrap();
+        (client, listener.accept().unwrap().0)
+    });
     clean_up(&path);
-    (client, server)
+    connections
 }
 
 /// Every way in which two ends can be connected: both ways round, and a pair.
 pub fn connections() -> Vec<(Stream, Stream)> {
-    let (client, server) = connection();
-    let (other_client, other_server) = connection();
-    vec![
-        (client, server),
-        (other_server, other_client),
-        Stream::pair().unwrap(),
-    ]
+    let [one, (client, server)] = connections_of_one_listener();
+    vec![one, (server, client), Stream::pair().unwrap()]
 }
 
 /// Part of a long test text, in which no byte is the same as those near it.
