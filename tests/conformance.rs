@@ -1085,8 +1085,8 @@ fn large_writes_arrive_whole() {
     within(LIMIT, || {
         for (mut writer, reader) in connections() {
             thread::scope(|scope| {
-                scope.spawn(move || writer.write_all(&text(0, 5 << 20)).unwrap());
-                assert_text(&reader, 5 << 20);
+                scope.spawn(move || writer.write_all(&text(0, scaled(5 << 20))).unwrap());
+                assert_text(&reader, scaled(5 << 20));
             });
         }
     });
