@@ -137,8 +137,9 @@ pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<Stream> {
 /// Listens at the given path for the current user's clients, and no other user's.
 ///
 /// On Unix this checks the directory as [`connect`] does, and only this user and root can use the
-/// socket's file, whatever the umask is. On Windows this is `Listener::bind`, whose pipe is for the
-/// current user.
+/// socket's file, whatever the umask is. On systems other than Linux, a client of another user that
+/// connects at the very moment of this call can get in if the umask lets others write. On Windows
+/// this is `Listener::bind`, whose pipe is for the current user.
 ///
 /// # Errors
 /// - [`AddrInUse`](io::ErrorKind::AddrInUse): the path is in use. On Unix that may be the file of a
@@ -202,10 +203,18 @@ fn bind_as_own(path: &Path) -> io::Result<Listener> {
         rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
         socket
     };
+    let mode = fs::Permissions::from_mode(0o600);
+    // Linux creates the file with the mode of the socket, less the umask. Otherwise a `connect` could
+    // look the file up before its mode is set below, and come to the socket when it listens.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let socket = {
+        let file = fs::File::from(socket);
+        file.set_permissions(mode.clone())?;
+        std::os::fd::OwnedFd::from(file)
+    };
     bind(&socket, &SocketAddrUnix::new(path)?)?;
     // Connecting requires write access to the file, and is refused until the socket listens.
-    let listens = fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-        .and_then(|()| Ok(listen(&socket, BACKLOG)?));
+    let listens = fs::set_permissions(path, mode).and_then(|()| Ok(listen(&socket, BACKLOG)?));
     if let Err(error) = listens {
         let _ = fs::remove_file(path);
         return Err(error);

@@ -11,7 +11,9 @@ use std::sync::{Barrier, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LIMIT, Random, clean_up, connection, connections, departs, fresh_path, text, within};
+use common::{
+    LIMIT, Random, clean_up, connection, connections, departs, fresh_path, scaled, text, within,
+};
 use winpipe::ipc::{Listener, SocketAddr, Stream};
 
 /// What a call fails with when its time is up.
@@ -110,7 +112,7 @@ fn a_client_that_connects_and_vanishes_never_hurts_accept() {
     within(LIMIT, || {
         let path = fresh_path();
         let listener = Listener::bind(&path).unwrap();
-        for round in 0..200 {
+        for round in 0..scaled(200) {
             if round % 2 == 0 {
                 drop(Stream::connect(&path).unwrap());
                 let (stream, _) = listener.accept().unwrap();
@@ -135,11 +137,11 @@ fn a_server_that_answers_and_vanishes_is_heard_by_its_client() {
         let listener = Listener::bind(&path).unwrap();
         thread::scope(|scope| {
             scope.spawn(|| {
-                for _ in 0..500 {
+                for _ in 0..scaled(500) {
                     listener.accept().unwrap().0.write_all(b"answer").unwrap();
                 }
             });
-            for _ in 0..500 {
+            for _ in 0..scaled(500) {
                 let mut stream = Stream::connect(&path).unwrap();
                 let mut answer = String::new();
                 stream.read_to_string(&mut answer).unwrap();
@@ -159,9 +161,9 @@ fn thousands_of_connects_race_with_accepts() {
             for client in 0..4_u32 {
                 let path = &path;
                 scope.spawn(move || {
-                    for round in 0..500_u32 {
+                    for round in 0..scaled(500) {
                         let mut stream = Stream::connect(path).unwrap();
-                        let question = (client * 1000 + round).to_le_bytes();
+                        let question = (client * 1000 + round as u32).to_le_bytes();
                         stream.write_all(&question).unwrap();
                         let mut answer = [0; 4];
                         stream.read_exact(&mut answer).unwrap();
@@ -169,7 +171,7 @@ fn thousands_of_connects_race_with_accepts() {
                     }
                 });
             }
-            for _ in 0..2000 {
+            for _ in 0..4 * scaled(500) {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut question = [0; 4];
                 stream.read_exact(&mut question).unwrap();
@@ -191,7 +193,7 @@ fn several_threads_accept_on_clones() {
                     let listener = listener.try_clone().unwrap();
                     scope.spawn(move || {
                         let mut sum = 0;
-                        for _ in 0..50 {
+                        for _ in 0..scaled(50) {
                             let (mut stream, _) = listener.accept().unwrap();
                             let mut byte = [0];
                             stream.read_exact(&mut byte).unwrap();
@@ -201,7 +203,7 @@ fn several_threads_accept_on_clones() {
                     })
                 })
                 .collect();
-            for number in 0..200 {
+            for number in 0..4 * scaled(50) as u8 {
                 Stream::connect(&path)
                     .unwrap()
                     .write_all(&[number])
@@ -211,7 +213,8 @@ fn several_threads_accept_on_clones() {
                 .into_iter()
                 .map(|server| server.join().unwrap())
                 .sum();
-            assert_eq!(sum, (0..200).sum::<u32>(), "each client was accepted once");
+            let expected = (0..4 * scaled(50) as u32).sum::<u32>();
+            assert_eq!(sum, expected, "each client was accepted once");
         });
         clean_up(&path);
     });
@@ -222,9 +225,10 @@ fn sixty_four_clients_come_at_once() {
     within(LIMIT, || {
         let path = fresh_path();
         let listener = Listener::bind(&path).unwrap();
-        let start = Barrier::new(64);
+        let clients = scaled(64);
+        let start = Barrier::new(clients);
         thread::scope(|scope| {
-            for number in 0..64_u8 {
+            for number in 0..clients as u8 {
                 let (path, start) = (&path, &start);
                 scope.spawn(move || {
                     start.wait();
@@ -235,7 +239,7 @@ fn sixty_four_clients_come_at_once() {
                     assert_eq!(answer, [number]);
                 });
             }
-            for _ in 0..64 {
+            for _ in 0..clients {
                 let (mut stream, _) = listener.accept().unwrap();
                 scope.spawn(move || {
                     let mut byte = [0];
@@ -253,9 +257,10 @@ fn a_burst_of_a_hundred_clients_is_served_by_a_slow_server() {
     within(LIMIT, || {
         let path = fresh_path();
         let listener = Listener::bind(&path).unwrap();
-        let connected = Barrier::new(101);
+        let clients = scaled(100);
+        let connected = Barrier::new(clients + 1);
         thread::scope(|scope| {
-            for number in 0..100_u8 {
+            for number in 0..clients as u8 {
                 let (path, connected) = (&path, &connected);
                 scope.spawn(move || {
                     let stream = Stream::connect(path);
@@ -269,7 +274,7 @@ fn a_burst_of_a_hundred_clients_is_served_by_a_slow_server() {
             }
             // So slow that it accepts none before all are there.
             connected.wait();
-            for _ in 0..100 {
+            for _ in 0..clients {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut byte = [0];
                 stream.read_exact(&mut byte).unwrap();
@@ -591,7 +596,7 @@ fn shutdown_write_is_the_end_after_the_last_byte_while_answers_flow_back() {
 #[test]
 fn shutdown_write_reaches_a_reader_that_is_already_waiting() {
     within(LIMIT, || {
-        for round in 0..50 {
+        for round in 0..scaled(50) {
             for (one, other) in connections() {
                 let started = Barrier::new(2);
                 thread::scope(|scope| {
@@ -632,8 +637,9 @@ fn shutdown_write_comes_after_many_small_writes() {
     within(LIMIT, || {
         for (mut one, other) in connections() {
             thread::scope(|scope| {
-                scope.spawn(|| assert_text(&other, 5_000));
-                for place in 0..5_000 {
+                let writes = scaled(5_000);
+                scope.spawn(move || assert_text(other, writes));
+                for place in 0..writes {
                     one.write_all(&text(place, 1)).unwrap();
                 }
                 one.shutdown(Shutdown::Write).unwrap();
@@ -694,7 +700,7 @@ fn shutdown_works_after_the_peer_is_gone() {
 fn shutdown_ends_waiting_reads_at_once_however_the_race_falls() {
     within(LIMIT, || {
         for how in [Shutdown::Read, Shutdown::Both] {
-            for round in 0..200 {
+            for round in 0..scaled(200) {
                 let (one, _other) = Stream::pair().unwrap();
                 let start = Barrier::new(3);
                 thread::scope(|scope| {
@@ -720,7 +726,7 @@ fn shutdown_ends_waiting_reads_at_once_however_the_race_falls() {
 fn shutdown_ends_waiting_writes_at_once_however_the_race_falls() {
     within(LIMIT, || {
         for how in [Shutdown::Write, Shutdown::Both] {
-            for round in 0..100 {
+            for round in 0..scaled(100) {
                 let (one, other) = Stream::pair().unwrap();
                 let start = Barrier::new(2);
                 let sent = thread::scope(|scope| {
@@ -899,7 +905,7 @@ struct Refusals {
 
 impl Refusals {
     /// How many of them make a test, on each connection.
-    const ENOUGH: usize = 175;
+    const ENOUGH: usize = scaled(175);
 
     fn add(&self) {
         *self.count.lock().unwrap() += 1;
@@ -923,7 +929,7 @@ impl Refusals {
 /// Runs a test on a dozen connections at once: most of what it does is to wait for time-outs, each
 /// of which takes some milliseconds.
 fn at_once(test: impl Fn(u64, Stream, Stream) + Sync) {
-    let connections = (0..4).flat_map(|_| connections());
+    let connections = (0..scaled(4)).flat_map(|_| connections());
     thread::scope(|scope| {
         for (seed, (one, other)) in (0..).zip(connections) {
             let test = &test;
@@ -945,7 +951,7 @@ fn refused_writes_are_exact(
                 let writer = scope.spawn(move || {
                     let mut random = Random::new(seed);
                     let mut sent = 0;
-                    while !refusals.are_enough() || sent < 2 << 20 {
+                    while !refusals.are_enough() || sent < scaled(2 << 20) {
                         before_each(&writer, &mut random);
                         // Every other one is about what a pipe of ours queues, or more.
                         let size = match random.below(2) {
@@ -1079,8 +1085,8 @@ fn large_writes_arrive_whole() {
     within(LIMIT, || {
         for (mut writer, reader) in connections() {
             thread::scope(|scope| {
-                scope.spawn(move || writer.write_all(&text(0, 5 << 20)).unwrap());
-                assert_text(&reader, 5 << 20);
+                scope.spawn(move || writer.write_all(&text(0, scaled(5 << 20))).unwrap());
+                assert_text(&reader, scaled(5 << 20));
             });
         }
     });
@@ -1102,7 +1108,7 @@ fn a_blocking_write_returns_only_when_all_is_on_its_way() {
 fn short_reads_of_long_writes_get_every_byte() {
     within(LIMIT, || {
         for (mut writer, mut reader) in connections() {
-            writer.write_all(&text(0, 30_000)).unwrap();
+            writer.write_all(&text(0, scaled(30_000))).unwrap();
             drop(writer);
             let mut place = 0;
             for len in (1..).cycle() {
@@ -1114,7 +1120,7 @@ fn short_reads_of_long_writes_get_every_byte() {
                 assert_is_text(&buf[..count], place);
                 place += count;
             }
-            assert_eq!(place, 30_000);
+            assert_eq!(place, scaled(30_000));
         }
     });
 }
@@ -1122,8 +1128,8 @@ fn short_reads_of_long_writes_get_every_byte() {
 #[test]
 fn both_ends_read_and_write_at_once_from_several_threads() {
     within(LIMIT * 2, || {
-        const PART: usize = 48 << 10;
-        const PARTS: usize = 128;
+        const PART: usize = scaled(48 << 10);
+        const PARTS: usize = scaled(128);
         for (one, other) in connections() {
             thread::scope(|scope| {
                 for end in [&one, &other] {
@@ -1293,7 +1299,7 @@ fn vectored_reads_and_writes_of_any_size_are_exact() {
                 scope.spawn(move || {
                     let mut random = Random::new(5);
                     let mut sent = 0;
-                    while sent < 8 << 20 {
+                    while sent < scaled(8 << 20) {
                         let mut end = sent;
                         let bufs: Vec<Vec<u8>> = (0..random.below(6))
                             .map(|_| {
@@ -1323,7 +1329,7 @@ fn vectored_reads_and_writes_of_any_size_are_exact() {
                     assert_is_text(&bufs.concat()[..count], place);
                     place += count;
                 }
-                assert!(place >= 8 << 20);
+                assert!(place >= scaled(8 << 20));
             });
         }
     });

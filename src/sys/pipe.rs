@@ -20,7 +20,7 @@ use windows_sys::Wdk::Storage::FileSystem::{
 };
 use windows_sys::Win32::Foundation::{
     CloseHandle, GENERIC_READ, GENERIC_WRITE, HANDLE, NTSTATUS, OBJ_CASE_INSENSITIVE,
-    OBJ_IGNORE_IMPERSONATED_DEVICEMAP,
+    OBJ_IGNORE_IMPERSONATED_DEVICEMAP, UNICODE_STRING,
 };
 use windows_sys::Win32::Security::{
     GetKernelObjectSecurity, LABEL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION,
@@ -435,18 +435,11 @@ pub(crate) fn create_named_pipe(instance: Instance<'_, Device>) -> Result<Pipe, 
     super::fault::strike("NtCreateNamedPipeFile")?;
     let name = unicode_string(instance.name);
     let attributes = OBJECT_ATTRIBUTES {
-        Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
-        RootDirectory: instance
-            .root
-            .map_or(ptr::null_mut(), |device| device.0.as_raw_handle()),
-        ObjectName: &name,
-        // Not by the names that a client whom the thread impersonates has given to devices.
-        Attributes: OBJ_CASE_INSENSITIVE | OBJ_IGNORE_IMPERSONATED_DEVICEMAP,
         SecurityDescriptor: instance
             .descriptor
             .map_or(ptr::null(), Descriptor::as_ptr)
             .cast(),
-        SecurityQualityOfService: ptr::null(),
+        ..object_attributes(instance.root.map(|device| device.0.as_handle()), &name)
     };
     let disposition = if instance.first {
         FILE_CREATE
@@ -541,12 +534,8 @@ fn nt_open_file(
         EffectiveOnly: false,
     };
     let attributes = OBJECT_ATTRIBUTES {
-        Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
-        RootDirectory: root.map_or(ptr::null_mut(), |root| root.as_raw_handle()),
-        ObjectName: &object_name,
-        Attributes: OBJ_CASE_INSENSITIVE,
-        SecurityDescriptor: ptr::null(),
         SecurityQualityOfService: &quality,
+        ..object_attributes(root, &object_name)
     };
     let share = FILE_SHARE_READ | FILE_SHARE_WRITE;
     let mut handle: HANDLE = ptr::null_mut();
@@ -561,6 +550,20 @@ fn nt_open_file(
     succeed(status)?;
     // SAFETY: the call has just created the handle, and nothing else owns it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+/// Names an object, relative to `root` if there is one. If this thread impersonates a client, the name
+/// is still resolved as the process resolves it: a client can make `\??\pipe` mean something else to
+/// itself.
+fn object_attributes(root: Option<BorrowedHandle<'_>>, name: &UNICODE_STRING) -> OBJECT_ATTRIBUTES {
+    OBJECT_ATTRIBUTES {
+        Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
+        RootDirectory: root.map_or(ptr::null_mut(), |root| root.as_raw_handle()),
+        ObjectName: name,
+        Attributes: OBJ_CASE_INSENSITIVE | OBJ_IGNORE_IMPERSONATED_DEVICEMAP,
+        SecurityDescriptor: ptr::null(),
+        SecurityQualityOfService: ptr::null(),
+    }
 }
 
 fn succeed(status: NTSTATUS) -> Result<(), Code> {
@@ -590,4 +593,22 @@ unsafe extern "system" {
         outbound_quota: u32,
         default_timeout: *const i64,
     ) -> NTSTATUS;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of it only a client with device names of its own shows, in `tests/it/names.rs`; and
+    /// Wine has no such clients.
+    #[test]
+    fn every_name_is_the_processs_own_in_any_case() {
+        let text = super::super::text::wide(r"\??\pipe\x");
+        let name = unicode_string(&text);
+        let flags = object_attributes(None, &name).Attributes;
+        assert_eq!(
+            flags,
+            OBJ_CASE_INSENSITIVE | OBJ_IGNORE_IMPERSONATED_DEVICEMAP
+        );
+    }
 }

@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, mpsc};
@@ -11,8 +10,17 @@ use std::{panic, process, thread};
 
 use winpipe::ipc::{Listener, Stream};
 
-/// How long anything may take before it counts as hung: much longer than it takes.
-pub const LIMIT: Duration = Duration::from_secs(60);
+/// How long anything may take before it counts as hung: much longer than it takes. Miri is slow.
+pub const LIMIT: Duration = Duration::from_secs(if cfg!(miri) { 600 } else { 60 });
+
+/// A number of rounds, bytes or clients; a part of it under Miri, which is a thousand times slower.
+pub const fn scaled(count: usize) -> usize {
+    if cfg!(miri) {
+        count.div_ceil(50)
+    } else {
+        count
+    }
+}
 
 /// A path that nobody else uses.
 pub fn fresh_path() -> PathBuf {
@@ -60,29 +68,31 @@ pub fn departs(_reason: &str) -> bool {
 
 /// A client and the stream that was accepted for it.
 pub fn connection() -> (Stream, Stream) {
+    let [connection] = connections_of_one_listener();
+    connection
+}
+
+fn connections_of_one_listener<const COUNT: usize>() -> [(Stream, Stream); COUNT] {
     let path = fresh_path();
     let listener = Listener::bind(&path).unwrap();
-    let client = Stream::connect(&path).unwrap();
-    let (server, _) = listener.accept().unwrap();
+    let connections = [(); COUNT].map(|()| {
+        let client = Stream::connect(&path).unwrap();
+        (client, listener.accept().unwrap().0)
+    });
     clean_up(&path);
-    (client, server)
+    connections
 }
 
 /// Every way in which two ends can be connected: both ways round, and a pair.
 pub fn connections() -> Vec<(Stream, Stream)> {
-    let (client, server) = connection();
-    let (other_client, other_server) = connection();
-    vec![
-        (client, server),
-        (other_server, other_client),
-        Stream::pair().unwrap(),
-    ]
+    let [one, (client, server)] = connections_of_one_listener();
+    vec![one, (server, client), Stream::pair().unwrap()]
 }
 
 /// Part of a long test text, in which no byte is the same as those near it.
 pub fn text(place: usize, len: usize) -> Vec<u8> {
     /// After so many bytes it begins again.
-    const PERIOD: usize = 1 << 21;
+    const PERIOD: usize = if cfg!(miri) { 1 << 12 } else { 1 << 21 };
     static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let byte_at = |place: usize| (place.wrapping_mul(0x9E37_79B9) >> 13) as u8;
         (0..PERIOD).map(byte_at).collect()
@@ -116,9 +126,4 @@ impl Random {
         let bits = self.below(bits + 1);
         1 + self.below(1 << bits) as usize
     }
-}
-
-/// Says, past the capture of output, that a test can't tell anything here.
-pub fn skipped(test: &str, reason: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
 }

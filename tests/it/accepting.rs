@@ -2,13 +2,45 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle, RawHandle};
+use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use winpipe::{ConnectOptions, ListenOptions, WinListener, WinStream};
 
-use crate::common::{A_WHILE, AT_ONCE, LIMIT, fresh_path, within};
+use crate::common::{A_WHILE, AT_ONCE, LIMIT, assert_fails, fresh_path, within};
+
+/// A client that has sent this byte.
+fn connect_and_write(path: &Path, byte: u8) -> WinStream {
+    let mut client = WinStream::connect(path).unwrap();
+    client.write_all(&[byte]).unwrap();
+    client
+}
+
+/// Asserts that the next client is the one that has sent this byte.
+fn assert_accepts(listener: &WinListener, byte: u8) {
+    let mut found = [0];
+    listener.accept().unwrap().0.read_exact(&mut found).unwrap();
+    assert_eq!(found, [byte]);
+}
+
+/// Asserts that `end` ends all calls that wait in `accept`, at once and with an error of this kind.
+fn assert_ends_waiting_accepts(listener: &WinListener, end: impl FnOnce(), kind: ErrorKind) {
+    thread::scope(|scope| {
+        let waiting = [(); 3].map(|()| {
+            let clone = listener.try_clone().unwrap();
+            scope.spawn(move || clone.accept().map(drop))
+        });
+        thread::sleep(A_WHILE);
+        let start = Instant::now();
+        end();
+        for call in waiting {
+            assert_fails(call.join().unwrap(), kind);
+        }
+        assert!(start.elapsed() < AT_ONCE);
+    });
+}
 
 #[test]
 fn a_backlog_of_any_size_holds_as_many_clients() {
@@ -21,11 +53,10 @@ fn a_backlog_of_any_size_holds_as_many_clients() {
                     let mut stream = WinStream::connect(&path).unwrap();
                     stream.write_all(&[client as u8, round]).unwrap();
                 }
-                let error = ConnectOptions::new()
-                    .timeout(Duration::ZERO)
-                    .connect(&path)
-                    .unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+                assert_fails(
+                    ConnectOptions::new().timeout(Duration::ZERO).connect(&path),
+                    ErrorKind::ConnectionRefused,
+                );
                 for client in 0..backlog {
                     let mut bytes = Vec::new();
                     listener
@@ -59,21 +90,20 @@ fn more_streams_than_instances_are_busy_until_one_is_dropped() {
                 .collect();
             // One more waits at the instance that keeps the name, and is refused nothing but `accept`.
             listener.set_nonblocking(true).unwrap();
-            let accept = || listener.accept().map_err(|error| error.kind());
-            assert_eq!(accept().unwrap_err(), ErrorKind::WouldBlock);
+            assert_fails(listener.accept(), ErrorKind::WouldBlock);
             let mut further = connect().unwrap();
             further.write_all(b"more").unwrap();
             for _ in 0..2 {
-                assert_eq!(accept().unwrap_err(), ErrorKind::ResourceBusy);
-                assert_eq!(connect().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+                assert_fails(listener.accept(), ErrorKind::ResourceBusy);
+                assert_fails(connect(), ErrorKind::ConnectionRefused);
             }
             drop(streams.remove(0));
-            let (mut stream, _) = accept().unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
             stream.read_exact(&mut [0; 4]).unwrap();
-            assert_eq!(accept().unwrap_err(), ErrorKind::WouldBlock);
+            assert_fails(listener.accept(), ErrorKind::WouldBlock);
             drop((stream, streams));
             connect().unwrap();
-            accept().unwrap();
+            listener.accept().unwrap();
         }
     });
 }
@@ -83,33 +113,13 @@ fn nonblocking_ends_every_waiting_accept() {
     within(LIMIT, || {
         let path = fresh_path();
         let listener = WinListener::bind(&path).unwrap();
-        thread::scope(|scope| {
-            let waiting: Vec<_> = (0..3)
-                .map(|_| {
-                    let clone = listener.try_clone().unwrap();
-                    scope.spawn(move || clone.accept().map(drop))
-                })
-                .collect();
-            thread::sleep(A_WHILE);
-            let start = Instant::now();
-            listener.set_nonblocking(true).unwrap();
-            for call in waiting {
-                assert_eq!(
-                    call.join().unwrap().unwrap_err().kind(),
-                    ErrorKind::WouldBlock
-                );
-            }
-            assert!(start.elapsed() < AT_ONCE);
-        });
+        let nonblocking = || listener.set_nonblocking(true).unwrap();
+        assert_ends_waiting_accepts(&listener, nonblocking, ErrorKind::WouldBlock);
         // Nobody was lost, and the order is kept.
         listener.set_nonblocking(false).unwrap();
         for number in 0..20 {
-            let mut client = WinStream::connect(&path).unwrap();
-            client.write_all(&[number]).unwrap();
-            let (mut server, _) = listener.accept().unwrap();
-            let mut byte = [0];
-            server.read_exact(&mut byte).unwrap();
-            assert_eq!(byte, [number]);
+            let _client = connect_and_write(&path, number);
+            assert_accepts(&listener, number);
         }
     });
 }
@@ -120,37 +130,19 @@ fn shutdown_aborts_waiting_and_later_accepts_on_every_clone() {
         let path = fresh_path();
         let listener = WinListener::bind(&path).unwrap();
         let clone = listener.try_clone().unwrap();
-        thread::scope(|scope| {
-            let waiting: Vec<_> = (0..3)
-                .map(|_| {
-                    let clone = listener.try_clone().unwrap();
-                    scope.spawn(move || clone.accept().map(drop))
-                })
-                .collect();
-            thread::sleep(A_WHILE);
-            let start = Instant::now();
-            listener.shutdown().unwrap();
-            for call in waiting {
-                assert_eq!(
-                    call.join().unwrap().unwrap_err().kind(),
-                    ErrorKind::ConnectionAborted
-                );
-            }
-            assert!(start.elapsed() < AT_ONCE);
-        });
+        let shutdown = || listener.shutdown().unwrap();
+        assert_ends_waiting_accepts(&listener, shutdown, ErrorKind::ConnectionAborted);
         for listener in [&listener, &clone] {
             for _ in 0..2 {
-                let error = listener.accept().unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+                assert_fails(listener.accept(), ErrorKind::ConnectionAborted);
             }
-            let error = listener.incoming().next().unwrap().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+            assert_fails(
+                listener.incoming().next().unwrap(),
+                ErrorKind::ConnectionAborted,
+            );
         }
         listener.shutdown().unwrap();
-        assert_eq!(
-            WinStream::connect(&path).unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
+        assert_fails(WinStream::connect(&path), ErrorKind::NotFound);
     });
 }
 
@@ -169,8 +161,7 @@ fn shutdown_races_with_accept_and_never_hangs() {
                 start.wait();
                 (0..round * 20).for_each(|_| std::hint::spin_loop());
                 listener.shutdown().unwrap();
-                let error = server.join().unwrap().unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+                assert_fails(server.join().unwrap(), ErrorKind::ConnectionAborted);
             });
         }
     });
@@ -181,16 +172,8 @@ fn reject_remote_keeps_the_clients_that_have_come_and_those_that_come() {
     within(LIMIT, || {
         let path = fresh_path();
         let listener = WinListener::bind(&path).unwrap();
-        let connect = |number: u8| {
-            let mut client = WinStream::connect(&path).unwrap();
-            client.write_all(&[number]).unwrap();
-            client
-        };
-        let accept = |expected: u8| {
-            let mut byte = [0];
-            listener.accept().unwrap().0.read_exact(&mut byte).unwrap();
-            assert_eq!(byte, [expected]);
-        };
+        let connect = |number| connect_and_write(&path, number);
+        let accept = |number| assert_accepts(&listener, number);
         let _first = (connect(1), connect(2));
         listener.reject_remote(false).unwrap();
         let _third = connect(3);
@@ -239,19 +222,16 @@ fn reject_remote_keeps_the_last_instance_and_says_so() {
         };
         let streams = [connect(), connect()];
         for _ in 0..3 {
-            let error = listener.reject_remote(false).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
+            assert_fails(listener.reject_remote(false), ErrorKind::ResourceBusy);
         }
         // It listens as before.
-        let mut client = WinStream::connect(&path).unwrap();
-        client.write_all(b"x").unwrap();
+        let _client = connect_and_write(&path, 1);
         drop(streams);
         // Now it has a client, and isn't made anew.
         listener.reject_remote(false).unwrap();
-        listener.accept().unwrap().0.read_exact(&mut [0]).unwrap();
+        assert_accepts(&listener, 1);
         listener.shutdown().unwrap();
-        let error = listener.reject_remote(true).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+        assert_fails(listener.reject_remote(true), ErrorKind::ConnectionAborted);
     });
 }
 

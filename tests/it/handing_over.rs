@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, Write};
+use std::net::Shutdown;
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::sync::Mutex;
@@ -11,10 +12,10 @@ use std::{ptr, thread};
 use windows_sys::Win32::Foundation::WAIT_OBJECT_0;
 use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_DELETE_ON_CLOSE;
 use windows_sys::Win32::System::Threading::{CreateEventW, SetEvent, WaitForSingleObject};
-use winpipe::{ListenOptions, WinListener, WinStream};
+use winpipe::{ListenOptions, WinStream};
 
-use crate::common::process::{be_child, ready, spawn_child};
-use crate::common::{LIMIT, connection, connections, fresh_path, within};
+use crate::common::process::{be_child, connected_child, kill, ready};
+use crate::common::{LIMIT, assert_fails, connect_by, connection, connections, within};
 
 /// What the two sides say to each other: a mark, a step, an identifier, a process and a number.
 const MESSAGE: usize = 36;
@@ -28,6 +29,9 @@ const REFUSED: u8 = 3;
 const GIVEN: u8 = 4;
 
 const WITHDRAWN: u8 = 5;
+
+/// For calls that are to time out.
+const SHORT: Option<Duration> = Some(Duration::from_millis(20));
 
 fn message(step: u8, id: u128, process: u32, number: u64) -> [u8; MESSAGE] {
     let mut message = *b"handoff\0................____........";
@@ -44,6 +48,36 @@ fn read_message(mut stream: &WinStream) -> (u8, u128) {
     stream.read_exact(&mut message).unwrap();
     let id = u128::from_le_bytes(message[8..24].try_into().unwrap());
     (message[7], id)
+}
+
+/// Reads an offer, and returns its identifier.
+fn read_offer(stream: &WinStream) -> u128 {
+    let (step, id) = read_message(stream);
+    assert_eq!(step, OFFERED);
+    id
+}
+
+fn offer(mut stream: &WinStream, id: u128, process: u32, number: u64) {
+    let offer = message(OFFERED, id, process, number);
+    stream.write_all(&offer).unwrap();
+}
+
+fn answer(mut stream: &WinStream, step: u8, id: u128) {
+    stream.write_all(&message(step, id, 0, 0)).unwrap();
+}
+
+/// Makes an offer that the receiver must refuse.
+fn offer_in_vain(stream: &WinStream, id: u128, process: u32, number: u64) {
+    offer(stream, id, process, number);
+    assert_eq!(read_message(stream), (REFUSED, id));
+    answer(stream, REFUSED, id);
+}
+
+/// Declines the offer that comes, as a receiver that can't take the handle does.
+fn decline(stream: &WinStream) {
+    let id = read_offer(stream);
+    answer(stream, REFUSED, id);
+    assert_eq!(read_message(stream), (REFUSED, id));
 }
 
 fn number(handle: &impl AsRawHandle) -> u64 {
@@ -65,6 +99,28 @@ fn assert_is_closed(mut end: &WinStream) {
     assert_eq!(end.read(&mut [0]).unwrap(), 0);
 }
 
+/// Asserts that `sender` can give a handle to `receiver`, and keeps no copy.
+fn assert_hands_over(sender: &WinStream, receiver: &WinStream) {
+    let (one, other) = WinStream::pair().unwrap();
+    let taken = thread::scope(|scope| {
+        let receiving = scope.spawn(|| receiver.recv_handle().unwrap());
+        sender.send_handle(&one).unwrap();
+        receiving.join().unwrap()
+    });
+    drop(one);
+    assert_is_the_only_end(taken, &other);
+}
+
+/// Asserts that data goes both ways.
+fn assert_carries_data(one: &WinStream, other: &WinStream) {
+    for (mut one, mut other) in [(one, other), (other, one)] {
+        one.write_all(b"data").unwrap();
+        let mut data = [0; 4];
+        other.read_exact(&mut data).unwrap();
+        assert_eq!(&data, b"data");
+    }
+}
+
 /// A file that contains `text`, read from its start. It's gone when all its handles are closed.
 fn temporary_file(name: &str, text: &str) -> File {
     let name = format!("winpipe-{name}-{}", std::process::id());
@@ -83,6 +139,7 @@ fn temporary_file(name: &str, text: &str) -> File {
 
 /// What a process of its own does.
 #[test]
+#[ignore = "the process that other tests start"]
 fn child_process() {
     be_child(|task, path| {
         let mut stream = WinStream::connect(path).unwrap();
@@ -110,8 +167,7 @@ fn child_process() {
             // Sends a file, stops waiting, and turns the stream into a handle. Other objects get the
             // number that was offered.
             "stop-waiting" => {
-                let short = Some(Duration::from_millis(20));
-                stream.set_read_timeout(short).unwrap();
+                stream.set_read_timeout(SHORT).unwrap();
                 let file = temporary_file("late", "of the child");
                 stream.send_handle(&file).unwrap_err();
                 let _handle = OwnedHandle::from(stream);
@@ -130,42 +186,31 @@ fn child_process() {
                 let end = WinStream::from(stream.recv_handle().unwrap());
                 let file = temporary_file("pass-on", "of the child");
                 for _ in 0..10 {
-                    let error = end.send_handle(&file).unwrap_err();
-                    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+                    assert_fails(end.send_handle(&file), ErrorKind::PermissionDenied);
                 }
                 stream.write_all(b"x").unwrap();
             }
             // Gets an end of a pipe, and offers by it what isn't its own.
             "cheat" => {
-                let mut end = WinStream::from(stream.recv_handle().unwrap());
+                let end = WinStream::from(stream.recv_handle().unwrap());
                 let mut theirs = [0; 12];
                 stream.read_exact(&mut theirs).unwrap();
                 let process = u32::from_le_bytes(theirs[..4].try_into().unwrap());
                 let number = u64::from_le_bytes(theirs[4..].try_into().unwrap());
-                let mut offer = |id, process, number| {
-                    end.write_all(&message(OFFERED, id, process, number))
-                        .unwrap();
-                    assert_eq!(read_message(&end), (REFUSED, id));
-                    end.write_all(&message(REFUSED, id, 0, 0)).unwrap();
-                };
+                let offer = |id, process, number| offer_in_vain(&end, id, process, number);
                 offer(1, process, number);
                 offer(2, std::process::id(), number);
                 offer(3, std::process::id() + 4, number);
                 // The identifier of an offer that was made, but isn't any more.
-                let (step, id) = read_message(&stream);
-                assert_eq!(step, OFFERED);
-                stream.write_all(&message(TAKEN, id, 0, 0)).unwrap();
+                let id = read_offer(&stream);
+                answer(&stream, TAKEN, id);
                 assert_eq!(read_message(&stream), (GIVEN, id));
                 offer(id, process, number);
             }
             // Offers what is no handle of its own.
             "dead" => {
                 for number in [0, u64::MAX, u64::MAX - 1, 1 << 40, 0x7FFF_FFF0] {
-                    let id = u128::from(number);
-                    let offer = message(OFFERED, id, std::process::id(), number);
-                    stream.write_all(&offer).unwrap();
-                    assert_eq!(read_message(&stream), (REFUSED, id));
-                    stream.write_all(&message(REFUSED, id, 0, 0)).unwrap();
+                    offer_in_vain(&stream, number.into(), std::process::id(), number);
                 }
             }
             _ => panic!("no such task: {task}"),
@@ -176,10 +221,7 @@ fn child_process() {
 #[test]
 fn a_file_a_pipe_and_an_event_go_to_another_process() {
     within(LIMIT, || {
-        let path = fresh_path();
-        let listener = WinListener::bind(&path).unwrap();
-        let mut child = spawn_child("handing_over::take", &path);
-        let (mut stream, _) = listener.accept().unwrap();
+        let (mut child, _listener, mut stream) = connected_child("handing_over::take");
 
         let file = temporary_file("handle", "from another process");
         stream.send_handle(&file).unwrap();
@@ -211,19 +253,9 @@ fn a_file_a_pipe_and_an_event_go_to_another_process() {
 fn handles_go_between_all_kinds_of_ends_of_one_process() {
     within(LIMIT, || {
         for (sender, receiver) in connections() {
-            for (sender, receiver) in [(&sender, &receiver), (&receiver, &sender)] {
-                let (one, other) = WinStream::pair().unwrap();
-                let taken = thread::scope(|scope| {
-                    let receiving = scope.spawn(|| receiver.recv_handle().unwrap());
-                    sender.send_handle(&one).unwrap();
-                    receiving.join().unwrap()
-                });
-                drop(one);
-                assert_is_the_only_end(taken, &other);
-            }
-            // The streams go on with data.
-            (&sender).write_all(b"data").unwrap();
-            (&receiver).read_exact(&mut [0; 4]).unwrap();
+            assert_hands_over(&sender, &receiver);
+            assert_hands_over(&receiver, &sender);
+            assert_carries_data(&sender, &receiver);
         }
     });
 }
@@ -233,18 +265,14 @@ fn handles_go_between_all_kinds_of_ends_of_one_process() {
 #[test]
 fn a_handle_that_is_sent_on_an_end_of_ours_is_refused_and_not_taken_from_us() {
     within(LIMIT, || {
-        let path = fresh_path();
-        let listener = WinListener::bind(&path).unwrap();
-        let mut child = spawn_child("handing_over::pass-on", &path);
-        let (mut stream, _) = listener.accept().unwrap();
+        let (mut child, _listener, mut stream) = connected_child("handing_over::pass-on");
         // These take the numbers that the child's handles have.
         let _ours: Vec<_> = (0..200).map(|_| WinStream::pair().unwrap()).collect();
         let (ours, theirs) = WinStream::pair().unwrap();
         stream.send_handle(&theirs).unwrap();
         drop(theirs);
         for _ in 0..10 {
-            let error = ours.recv_handle().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+            assert_fails(ours.recv_handle(), ErrorKind::PermissionDenied);
         }
         stream.read_exact(&mut [0]).unwrap();
         assert!(child.wait().unwrap().success());
@@ -254,10 +282,7 @@ fn a_handle_that_is_sent_on_an_end_of_ours_is_refused_and_not_taken_from_us() {
 #[test]
 fn a_peer_that_lies_about_its_process_gets_nobody_elses_handle_taken() {
     within(LIMIT, || {
-        let path = fresh_path();
-        let listener = WinListener::bind(&path).unwrap();
-        let mut child = spawn_child("handing_over::cheat", &path);
-        let (mut stream, _) = listener.accept().unwrap();
+        let (mut child, _listener, mut stream) = connected_child("handing_over::cheat");
         let secret = temporary_file("secret", "of the parent");
         let (ours, theirs) = WinStream::pair().unwrap();
         stream.send_handle(&theirs).unwrap();
@@ -272,12 +297,10 @@ fn a_peer_that_lies_about_its_process_gets_nobody_elses_handle_taken() {
             // and a third.
             ErrorKind::PermissionDenied,
         ] {
-            let error = ours.recv_handle().unwrap_err();
-            assert_eq!(error.kind(), kind, "{error}");
+            assert_fails(ours.recv_handle(), kind);
         }
         stream.send_handle(&secret).unwrap();
-        let error = ours.recv_handle().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+        assert_fails(ours.recv_handle(), ErrorKind::InvalidData);
         assert!(child.wait().unwrap().success());
     });
 }
@@ -285,38 +308,30 @@ fn a_peer_that_lies_about_its_process_gets_nobody_elses_handle_taken() {
 #[test]
 fn an_offer_of_this_process_is_known_by_its_identifier_and_not_by_a_number() {
     within(LIMIT, || {
-        let (sender, mut stranger) = connection();
+        let (sender, stranger) = connection();
         let (one, other) = WinStream::pair().unwrap();
-        let (receiver, mut cheat) = connection();
+        let (receiver, cheat) = connection();
         let secret = temporary_file("identifier", "secret");
-        let this = std::process::id();
         let id = thread::scope(|scope| {
             let sending = scope.spawn(|| sender.send_handle(&one));
-            let (step, id) = read_message(&stranger);
-            assert_eq!(step, OFFERED);
+            let id = read_offer(&stranger);
             // The process that gets the offer repeats it on another stream, with another number. The
             // number doesn't count: the handle is the one that was offered.
-            cheat
-                .write_all(&message(OFFERED, id, this, number(&secret)))
-                .unwrap();
-            cheat.write_all(&message(GIVEN, id, 0, 0)).unwrap();
+            offer(&cheat, id, std::process::id(), number(&secret));
+            answer(&cheat, GIVEN, id);
             let taken = receiver.recv_handle().unwrap();
             WinStream::from(taken).write_all(b"one").unwrap();
             (&other).read_exact(&mut [0; 3]).unwrap();
             assert_eq!(read_message(&cheat), (TAKEN, id));
-            stranger.write_all(&message(REFUSED, id, 0, 0)).unwrap();
+            answer(&stranger, REFUSED, id);
             assert_eq!(read_message(&stranger), (REFUSED, id));
-            let error = sending.join().unwrap().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+            assert_fails(sending.join().unwrap(), ErrorKind::PermissionDenied);
             id
         });
         // Now there is no such offer any more.
-        cheat
-            .write_all(&message(OFFERED, id, this, number(&secret)))
-            .unwrap();
-        cheat.write_all(&message(REFUSED, id, 0, 0)).unwrap();
-        let error = receiver.recv_handle().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+        offer(&cheat, id, std::process::id(), number(&secret));
+        answer(&cheat, REFUSED, id);
+        assert_fails(receiver.recv_handle(), ErrorKind::InvalidData);
         drop(one);
         assert_is_closed(&other);
     });
@@ -325,17 +340,13 @@ fn an_offer_of_this_process_is_known_by_its_identifier_and_not_by_a_number() {
 #[test]
 fn a_receiver_that_dies_between_the_two_steps_leaves_the_handle_with_its_owner() {
     within(LIMIT, || {
-        let path = fresh_path();
-        let listener = WinListener::bind(&path).unwrap();
-        let child = Mutex::new(spawn_child("handing_over::stall", &path));
-        let (stream, _) = listener.accept().unwrap();
+        let (child, listener, stream) = connected_child("handing_over::stall");
+        let child = Mutex::new(child);
         let (one, other) = WinStream::pair().unwrap();
         thread::scope(|scope| {
             let sending = scope.spawn(|| stream.send_handle(&one));
             listener.accept().unwrap();
-            let mut child = child.lock().unwrap();
-            child.kill().unwrap();
-            child.wait().unwrap();
+            kill(&mut child.lock().unwrap());
             let error = sending.join().unwrap().unwrap_err();
             assert!(
                 matches!(
@@ -356,42 +367,76 @@ fn a_sender_that_is_gone_gives_nothing() {
     within(LIMIT, || {
         let (client, server) = connection();
         drop(client);
-        assert_eq!(
-            server.recv_handle().unwrap_err().kind(),
-            ErrorKind::UnexpectedEof
-        );
+        assert_fails(server.recv_handle(), ErrorKind::UnexpectedEof);
         // It has made its offer, and is gone when it's taken.
-        let (mut client, server) = connection();
-        let offer = message(OFFERED, 1, std::process::id(), number(&client));
-        client.write_all(&offer).unwrap();
+        let (client, server) = connection();
+        offer(&client, 1, std::process::id(), number(&client));
         drop(client);
-        assert_eq!(
-            server.recv_handle().unwrap_err().kind(),
-            ErrorKind::BrokenPipe
-        );
+        assert_fails(server.recv_handle(), ErrorKind::BrokenPipe);
         // A process that has ended is none to take a handle from.
-        let path = fresh_path();
-        let listener = WinListener::bind(&path).unwrap();
-        let mut child = spawn_child("handing_over::offer", &path);
-        let (stream, _) = listener.accept().unwrap();
+        let (mut child, _listener, stream) = connected_child("handing_over::offer");
         stream.peek(&mut [0]).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let error = stream.recv_handle().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
+        kill(&mut child);
+        assert_fails(stream.recv_handle(), ErrorKind::BrokenPipe);
+    });
+}
+
+/// After an offer that isn't answered, reads fail, as they could take a late answer for data. Once the
+/// end is there, no answer can come.
+#[test]
+fn the_end_is_not_hidden_by_an_offer_that_was_never_answered_or_was_declined() {
+    within(LIMIT, || {
+        let assert_ends = |stream: &WinStream| {
+            let mut stream = stream;
+            for _ in 0..2 {
+                assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+                assert_eq!(stream.peek(&mut [0]).unwrap(), 0);
+            }
+        };
+        for (sender, receiver) in connections() {
+            let (one, other) = WinStream::pair().unwrap();
+            // One is declined, several were never answered, and one waits when the end comes.
+            thread::scope(|scope| {
+                let sending = scope.spawn(|| sender.send_handle(&one));
+                decline(&receiver);
+                assert_fails(sending.join().unwrap(), ErrorKind::PermissionDenied);
+            });
+            sender.set_read_timeout(SHORT).unwrap();
+            for _ in 0..3 {
+                assert_fails(sender.send_handle(&one), ErrorKind::TimedOut);
+                assert_fails((&sender).read(&mut [0]), ErrorKind::ResourceBusy);
+            }
+            sender.set_read_timeout(None).unwrap();
+            thread::scope(|scope| {
+                let sending = scope.spawn(|| sender.send_handle(&one));
+                for _ in 0..3 {
+                    let id = read_offer(&receiver);
+                    assert_eq!(read_message(&receiver), (WITHDRAWN, id));
+                }
+                read_offer(&receiver);
+                receiver.shutdown(Shutdown::Write).unwrap();
+                assert_fails(sending.join().unwrap(), ErrorKind::UnexpectedEof);
+            });
+            assert_ends(&sender);
+            drop(one);
+            assert_is_closed(&other);
+        }
+        // The same for one that waits for handles, and gets only an offer.
+        for (sender, receiver) in connections() {
+            offer(&sender, 1, std::process::id(), number(&sender));
+            sender.shutdown(Shutdown::Write).unwrap();
+            assert_fails(receiver.recv_handle(), ErrorKind::InvalidData);
+            assert_ends(&receiver);
+        }
     });
 }
 
 #[test]
 fn what_is_no_handle_of_the_senders_is_invalid_data() {
     within(LIMIT, || {
-        let path = fresh_path();
-        let listener = WinListener::bind(&path).unwrap();
-        let mut child = spawn_child("handing_over::dead", &path);
-        let (stream, _) = listener.accept().unwrap();
+        let (mut child, _listener, stream) = connected_child("handing_over::dead");
         for _ in 0..5 {
-            let error = stream.recv_handle().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+            let error = assert_fails(stream.recv_handle(), ErrorKind::InvalidData);
             // The operating system's code is there, too.
             assert!(error.to_string().contains("(os error 6)"), "{error}");
         }
@@ -400,42 +445,35 @@ fn what_is_no_handle_of_the_senders_is_invalid_data() {
         let (client, _server) = connection();
         // SAFETY: null is no handle, and isn't used as one.
         let null = unsafe { BorrowedHandle::borrow_raw(ptr::null_mut()) };
-        let error = client.send_handle(&null).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_fails(client.send_handle(&null), ErrorKind::InvalidInput);
     });
 }
 
 #[test]
 fn what_is_no_offer_and_no_answer_is_invalid_data_and_shuts_the_stream_down() {
     within(LIMIT, || {
-        let cut_off = &message(OFFERED, 1, 1, 4)[..20];
-        for (what, kind) in [
-            (b"?".as_slice(), ErrorKind::InvalidData),
-            (
-                b"something else altogether, and long enough",
-                ErrorKind::InvalidData,
-            ),
-            (&message(0, 1, 1, 4), ErrorKind::InvalidData),
-            (&message(9, 1, 1, 4)[..8], ErrorKind::InvalidData),
+        for what in [
+            b"?".as_slice(),
+            b"something else altogether, and long enough",
+            &message(0, 1, 1, 4),
+            &message(9, 1, 1, 4)[..8],
             // Steps that have no place here.
-            (&message(TAKEN, 1, 0, 0), ErrorKind::InvalidData),
-            (&message(GIVEN, 1, 0, 0), ErrorKind::InvalidData),
-            (cut_off, ErrorKind::InvalidData),
+            &message(TAKEN, 1, 0, 0),
+            &message(GIVEN, 1, 0, 0),
+            // Cut off.
+            &message(OFFERED, 1, 1, 4)[..20],
         ] {
             for receives in [true, false] {
                 let (mut client, server) = connection();
-                server
-                    .set_read_timeout(Some(Duration::from_millis(20)))
-                    .unwrap();
+                server.set_read_timeout(SHORT).unwrap();
                 client.write_all(what).unwrap();
-                let error = match receives {
-                    true => server.recv_handle().unwrap_err(),
-                    false => server.send_handle(&client).unwrap_err(),
+                let done = match receives {
+                    true => server.recv_handle().map(drop),
+                    false => server.send_handle(&client),
                 };
-                assert_eq!(error.kind(), kind, "{what:?}: {error}");
+                assert_fails(done, ErrorKind::InvalidData);
                 assert_eq!((&server).read(&mut [0]).unwrap(), 0);
-                let error = (&server).write(b"x").unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+                assert_fails((&server).write(b"x"), ErrorKind::BrokenPipe);
                 // The peer sees the end, after what was sent before.
                 client.read_to_end(&mut Vec::new()).unwrap();
             }
@@ -443,11 +481,9 @@ fn what_is_no_offer_and_no_answer_is_invalid_data_and_shuts_the_stream_down() {
         // Both send.
         let (client, server) = connection();
         thread::scope(|scope| {
-            let sending = scope.spawn(|| client.send_handle(&server).unwrap_err());
-            let error = server.send_handle(&client).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
-            let error = sending.join().unwrap();
-            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+            let sending = scope.spawn(|| client.send_handle(&server));
+            assert_fails(server.send_handle(&client), ErrorKind::InvalidData);
+            assert_fails(sending.join().unwrap(), ErrorKind::InvalidData);
         });
     });
 }
@@ -456,41 +492,25 @@ fn what_is_no_offer_and_no_answer_is_invalid_data_and_shuts_the_stream_down() {
 fn an_offer_that_timed_out_is_withdrawn_and_a_later_one_arrives() {
     within(LIMIT, || {
         let (client, server) = connection();
-        let short = Some(Duration::from_millis(20));
-        client.set_read_timeout(short).unwrap();
+        client.set_read_timeout(SHORT).unwrap();
         for _ in 0..3 {
             let (one, other) = WinStream::pair().unwrap();
-            let error = client.send_handle(&one).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            assert_fails(client.send_handle(&one), ErrorKind::TimedOut);
             // Nothing keeps it open.
             drop(one);
             assert_is_closed(&other);
         }
         // The late answers would be taken for data.
-        let error = (&client).read(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
-        let error = client.peek(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
+        assert_fails((&client).read(&mut [0]), ErrorKind::ResourceBusy);
+        assert_fails(client.peek(&mut [0]), ErrorKind::ResourceBusy);
         // The receiver is late: there's nothing for it any more.
-        server.set_read_timeout(short).unwrap();
-        let error = server.recv_handle().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+        server.set_read_timeout(SHORT).unwrap();
+        assert_fails(server.recv_handle(), ErrorKind::TimedOut);
 
         client.set_read_timeout(None).unwrap();
         server.set_read_timeout(None).unwrap();
-        let (one, other) = WinStream::pair().unwrap();
-        let taken = thread::scope(|scope| {
-            let receiving = scope.spawn(|| server.recv_handle().unwrap());
-            client.send_handle(&one).unwrap();
-            receiving.join().unwrap()
-        });
-        drop(one);
-        assert_is_the_only_end(taken, &other);
-        // And data.
-        (&server).write_all(b"data").unwrap();
-        (&client).read_exact(&mut [0; 4]).unwrap();
-        (&client).write_all(b"data").unwrap();
-        (&server).read_exact(&mut [0; 4]).unwrap();
+        assert_hands_over(&client, &server);
+        assert_carries_data(&client, &server);
     });
 }
 
@@ -500,8 +520,7 @@ fn a_stream_that_becomes_a_handle_after_a_time_out_leaves_no_offer_to_mistake() 
     within(LIMIT, || {
         for is_closed in [true, false] {
             let (client, server) = connection();
-            let short = Some(Duration::from_millis(20));
-            client.set_read_timeout(short).unwrap();
+            client.set_read_timeout(SHORT).unwrap();
             let (one, other) = WinStream::pair().unwrap();
             client.send_handle(&one).unwrap_err();
             let handle = OwnedHandle::from(client);
@@ -512,50 +531,39 @@ fn a_stream_that_becomes_a_handle_after_a_time_out_leaves_no_offer_to_mistake() 
                     ErrorKind::BrokenPipe
                 }
                 false => {
-                    server.set_read_timeout(short).unwrap();
+                    server.set_read_timeout(SHORT).unwrap();
                     ErrorKind::TimedOut
                 }
             };
-            let error = server.recv_handle().unwrap_err();
-            assert_eq!(error.kind(), kind, "{error}");
+            assert_fails(server.recv_handle(), kind);
             drop(one);
             assert_is_closed(&other);
         }
         // And between two processes.
-        let path = fresh_path();
-        let listener = WinListener::bind(&path).unwrap();
-        let mut child = spawn_child("handing_over::stop-waiting", &path);
-        let (stream, _) = listener.accept().unwrap();
+        let (mut child, listener, stream) = connected_child("handing_over::stop-waiting");
         listener.accept().unwrap();
         stream
             .set_read_timeout(Some(Duration::from_millis(100)))
             .unwrap();
-        let error = stream.recv_handle().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        assert_fails(stream.recv_handle(), ErrorKind::TimedOut);
+        kill(&mut child);
     });
 }
 
 #[test]
 fn a_refused_offer_leaves_no_handle_behind_and_the_stream_usable() {
     within(LIMIT, || {
-        let (sender, mut receiver) = connection();
+        let (sender, receiver) = connection();
         for _ in 0..50 {
             let (one, other) = WinStream::pair().unwrap();
             thread::scope(|scope| {
-                let sending = scope.spawn(|| sender.send_handle(&one).unwrap_err());
-                let (step, id) = read_message(&receiver);
-                assert_eq!(step, OFFERED);
-                receiver.write_all(&message(REFUSED, id, 0, 0)).unwrap();
-                assert_eq!(read_message(&receiver), (REFUSED, id));
-                let error = sending.join().unwrap();
-                assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+                let sending = scope.spawn(|| sender.send_handle(&one));
+                decline(&receiver);
+                assert_fails(sending.join().unwrap(), ErrorKind::PermissionDenied);
             });
             drop(one);
             assert_is_closed(&other);
-            receiver.write_all(b"data").unwrap();
-            (&sender).read_exact(&mut [0; 4]).unwrap();
+            assert_carries_data(&sender, &receiver);
         }
     });
 }
@@ -573,30 +581,25 @@ fn an_offer_that_cant_be_sent_leaves_no_handle_behind_and_the_stream_usable() {
         }
         let (one, other) = WinStream::pair().unwrap();
         for _ in 0..50 {
-            let error = sender.send_handle(&one).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+            assert_fails(sender.send_handle(&one), ErrorKind::WouldBlock);
         }
         drop(one);
         assert_is_closed(&other);
         receiver.read_exact(&mut vec![0; sent]).unwrap();
-        receiver.write_all(b"data").unwrap();
-        (&sender).read_exact(&mut [0; 4]).unwrap();
-        (&sender).write_all(b"data").unwrap();
-        receiver.read_exact(&mut [0; 4]).unwrap();
+        assert_carries_data(&sender, &receiver);
     });
 }
 
 #[test]
 fn answers_to_offers_that_were_never_made_end_the_wait_for_ones_own() {
     within(LIMIT, || {
-        let (sender, mut receiver) = connection();
+        let (sender, receiver) = connection();
         let (one, other) = WinStream::pair().unwrap();
         thread::scope(|scope| {
-            let sending = scope.spawn(|| sender.send_handle(&one).unwrap_err());
-            let (_, id) = read_message(&receiver);
-            receiver.write_all(&message(TAKEN, id + 1, 0, 0)).unwrap();
-            let error = sending.join().unwrap();
-            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+            let sending = scope.spawn(|| sender.send_handle(&one));
+            let id = read_offer(&receiver);
+            answer(&receiver, TAKEN, id + 1);
+            assert_fails(sending.join().unwrap(), ErrorKind::InvalidData);
         });
         drop(one);
         assert_is_closed(&other);
@@ -606,31 +609,28 @@ fn answers_to_offers_that_were_never_made_end_the_wait_for_ones_own() {
 #[test]
 fn late_answers_dont_make_a_sender_wait_longer() {
     within(LIMIT, || {
-        let (sender, mut receiver) = connection();
+        let (sender, receiver) = connection();
         let timeout = Duration::from_millis(300);
         sender
             .set_read_timeout(Some(Duration::from_millis(1)))
             .unwrap();
         let mut late = Vec::new();
         for _ in 0..4 {
-            let error = sender.send_handle(&sender).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::TimedOut);
-            let (step, id) = read_message(&receiver);
-            assert_eq!(step, OFFERED);
+            assert_fails(sender.send_handle(&sender), ErrorKind::TimedOut);
+            let id = read_offer(&receiver);
             assert_eq!(read_message(&receiver), (WITHDRAWN, id));
             late.push(id);
         }
         sender.set_read_timeout(Some(timeout)).unwrap();
         thread::scope(|scope| {
-            let sending = scope.spawn(|| sender.send_handle(&sender).unwrap_err());
-            let (_, id) = read_message(&receiver);
+            let sending = scope.spawn(|| sender.send_handle(&sender));
+            let id = read_offer(&receiver);
             // One at a time, each within the time-out, all together not.
             for id in late.into_iter().chain([id]) {
                 thread::sleep(timeout * 2 / 3);
-                receiver.write_all(&message(TAKEN, id, 0, 0)).unwrap();
+                answer(&receiver, TAKEN, id);
             }
-            let error = sending.join().unwrap();
-            assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+            assert_fails(sending.join().unwrap(), ErrorKind::TimedOut);
         });
     });
 }
@@ -639,28 +639,23 @@ fn late_answers_dont_make_a_sender_wait_longer() {
 fn a_receiver_that_times_out_in_the_middle_goes_on_when_called_again() {
     within(LIMIT, || {
         let (mut sender, receiver) = connection();
-        let (offerer, mut offered) = connection();
+        let (offerer, offered) = connection();
         let (one, other) = WinStream::pair().unwrap();
         receiver.set_nonblocking(true).unwrap();
-        let again = || {
-            let error = receiver.recv_handle().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::WouldBlock);
-        };
+        let again = || assert_fails(receiver.recv_handle(), ErrorKind::WouldBlock);
         again();
         thread::scope(|scope| {
             let sending = scope.spawn(|| offerer.send_handle(&one).unwrap());
-            let (_, id) = read_message(&offered);
-            let offer = message(OFFERED, id, std::process::id(), 0);
-            sender.write_all(&offer).unwrap();
+            let id = read_offer(&offered);
+            offer(&sender, id, std::process::id(), 0);
             again();
             // What comes now would be taken for data.
-            let error = (&receiver).read(&mut [0]).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}");
+            assert_fails((&receiver).read(&mut [0]), ErrorKind::ResourceBusy);
             again();
             assert_eq!(read_message(&sender), (TAKEN, id));
-            offered.write_all(&message(TAKEN, id, 0, 0)).unwrap();
+            answer(&offered, TAKEN, id);
             assert_eq!(read_message(&offered), (GIVEN, id));
-            sender.write_all(&message(GIVEN, id, 0, 0)).unwrap();
+            answer(&sender, GIVEN, id);
             sending.join().unwrap();
         });
         let taken = receiver.recv_handle().unwrap();
@@ -674,34 +669,16 @@ fn a_receiver_that_times_out_in_the_middle_goes_on_when_called_again() {
 #[test]
 fn a_handle_goes_through_a_pipe_smaller_than_its_messages_or_the_stream_ends() {
     within(LIMIT, || {
-        let path = fresh_path();
         let mut options = ListenOptions::new();
         options.inbound_buffer(8).outbound_buffer(8);
-        let listener = options.bind(&path).unwrap();
-        let connection = || {
-            let client = WinStream::connect(&path).unwrap();
-            (client, listener.accept().unwrap().0)
-        };
-        let (client, server) = connection();
-        let (one, other) = WinStream::pair().unwrap();
-        let taken = thread::scope(|scope| {
-            let receiving = scope.spawn(|| server.recv_handle().unwrap());
-            client.send_handle(&one).unwrap();
-            receiving.join().unwrap()
-        });
-        drop(one);
-        assert_is_the_only_end(taken, &other);
+        let (_listener, client, server) = connect_by(&options);
+        assert_hands_over(&client, &server);
 
         // Nobody reads, so only a part of the offer goes out.
-        let (client, server) = connection();
-        client
-            .set_write_timeout(Some(Duration::from_millis(20)))
-            .unwrap();
-        let error = client.send_handle(&other).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
-        let error = (&client).write(b"x").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
-        let error = server.recv_handle().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
+        let (_listener, client, server) = connect_by(&options);
+        client.set_write_timeout(SHORT).unwrap();
+        assert_fails(client.send_handle(&client), ErrorKind::BrokenPipe);
+        assert_fails((&client).write(b"x"), ErrorKind::BrokenPipe);
+        assert_fails(server.recv_handle(), ErrorKind::UnexpectedEof);
     });
 }

@@ -9,7 +9,8 @@ use std::thread;
 use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_FIRST_PIPE_INSTANCE;
 use winpipe::{ListenOptions, WinListener, WinPipeSocketAddr, WinStream};
 
-use crate::common::raw::{BYTE, foreign_client, foreign_instance};
+use crate::common::raw::{BYTE, MESSAGE, foreign_client, foreign_instance};
+use crate::common::token::{acting_with, name_device, token_of_another_logon};
 use crate::common::{A_WHILE, LIMIT, fresh_path, within};
 
 #[test]
@@ -176,6 +177,27 @@ fn no_other_process_can_be_the_first_instance_of_our_pipe() {
     let _listener = WinListener::bind(&path).unwrap();
     let error = foreign_instance(&path, FILE_FLAG_FIRST_PIPE_INSTANCE, BYTE, 255).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(5));
+}
+
+#[test]
+#[cfg_attr(wine, ignore = "Wine has the same device names for everybody")]
+fn a_client_that_the_thread_impersonates_cannot_redirect_a_name() {
+    within(LIMIT, || {
+        let client = token_of_another_logon();
+        let path = fresh_path();
+        let (listener, mut one, mut other) = acting_with(&client, || {
+            // For this client there are no pipes where the process has them.
+            let _named = name_device("pipe", r"\Device\winpipe-nothing");
+            foreign_instance(&path, 0, MESSAGE, 255).unwrap_err();
+            let listener = ListenOptions::new().backlog(2).bind(&path).unwrap();
+            let (one, other) = WinStream::pair().unwrap();
+            (listener, one, other)
+        });
+        WinStream::connect(&path).unwrap();
+        listener.accept().unwrap();
+        one.write_all(b"x").unwrap();
+        other.read_exact(&mut [0]).unwrap();
+    });
 }
 
 #[test]

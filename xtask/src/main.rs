@@ -6,7 +6,7 @@ mod setup;
 use anyhow::{Context, Result, ensure};
 use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand};
-use setup::{Platform, TARGET, add_target, has_target, install_samba};
+use setup::{Platform, TARGET, add_target, has_target, install_samba, is_elevated, is_root};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -90,13 +90,23 @@ fn main() -> ExitCode {
 fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
     let package = ["--package", "winpipe"];
     if cfg!(not(windows)) {
-        if args.is_empty() {
-            install_samba(&platform.sh, sudo);
-        }
         Running::start(platform.native("test").args(package).args(args), |_| {})?
             .finish(io::empty())?;
+        if args.is_empty() && install_samba(&platform.sh, sudo) {
+            let test = "access::table::who_may_do_what_is_as_security_md_says";
+            run_ignored(platform.native("test").args(package).arg("--lib"), test)?;
+        }
+        if args.is_empty() && cfg!(target_os = "linux") && is_root(&platform.sh)? {
+            let test = "another_user_can_never_connect_whatever_the_umask_is";
+            let private_socket = ["--test", "private_socket"];
+            run_ignored(platform.native("test").args(package).args(private_socket), test)?;
+        }
     }
     Running::start(platform.cargo("test").args(package).args(args), |_| {})?.finish(io::empty())?;
+    if cfg!(windows) && args.is_empty() && is_elevated(&platform.sh)? {
+        let test = "identity::a_service_of_the_system_may_belong_to_the_administrators";
+        run_ignored(platform.cargo("test").args(package).args(["--test", "it"]), test)?;
+    }
     if args.is_empty() {
         // Above the seam of `sys`, on another kernel.
         let test = platform.native("test").args(package).args(["--test", "conformance"]);
@@ -107,6 +117,19 @@ fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
         platform.cargo("check").args(package).args(rest).run()?;
     }
     Ok(())
+}
+
+/// Runs one test that is ignored otherwise, as it needs what not every computer has.
+fn run_ignored(command: Cmd, test: &str) -> Result<()> {
+    let (passed, has_passed) = mpsc::channel();
+    Running::start(command.args(["--", "--ignored", "--exact", test]), move |line| {
+        if line.contains("1 passed") {
+            let _ = passed.send(());
+        }
+    })?
+    .finish(io::empty())?;
+    // No test of that name passes, too.
+    has_passed.try_recv().with_context(|| format!("there is no test {test}"))
 }
 
 /// Runs the benchmark for Windows; where that is under Wine, then std's Unix sockets natively, as the
@@ -181,6 +204,13 @@ fn lint(platform: &Platform) -> Result<()> {
     }
     if is_there(with("nightly", "cargo").args(["miri", "--version"])) {
         step(with("nightly", "cargo").args(["miri", "test", "--lib", "protocol::"]));
+        // Calls that race, on the simulated kernel. All of that is safe code, so only races, deadlocks and
+        // leaks are looked for, which is quicker.
+        let miri =
+            with("nightly", "cargo").args(["miri", "test", "--test", "conformance", "shutdown"]);
+        let flags =
+            "-Zmiri-disable-isolation -Zmiri-disable-validation -Zmiri-disable-stacked-borrows";
+        step(miri.env("RUSTFLAGS", "--cfg winpipe_sim").env("MIRIFLAGS", flags));
     } else {
         say("SKIPPED: `rustup toolchain install nightly -c miri,rust-src` brings Miri");
     }

@@ -239,16 +239,30 @@ const PROGRAMS: [Program; 2] = [
     ("wine", "wine wine64", "Wine 8 or newer for 64-bit programs (the command `wine`)"),
 ];
 
-/// Installs Samba's access check, which one test asks. The test says so and passes where it can't be
-/// had, so nothing fails here.
-pub fn install_samba(sh: &Shell, sudo: bool) {
-    let asks = cmd!(sh, "/usr/bin/python3 -c").arg("import samba.security").quiet();
-    if cfg!(windows) || asks.ignore_stderr().run().is_ok() {
-        return;
+/// Installs Samba's access check, which one test asks. Returns whether it's there; without it that test
+/// stays ignored, so nothing fails here.
+pub fn install_samba(sh: &Shell, sudo: bool) -> bool {
+    let is_there = || {
+        let asks = cmd!(sh, "/usr/bin/python3 -c").arg("import samba.security").quiet();
+        asks.ignore_stderr().run().is_ok()
+    };
+    if is_there() {
+        return true;
     }
     if let Err(error) = install(sh, &["python3-samba"], "10 MB, half a minute", sudo) {
         say(&format!("the access check of Samba isn't asked: {error:#}"));
     }
+    is_there()
+}
+
+pub fn is_root(sh: &Shell) -> Result<bool> {
+    Ok(cmd!(sh, "id -u").quiet().read()? == "0")
+}
+
+/// Whether this is a process with an administrator's full rights: of high or the system's integrity.
+pub fn is_elevated(sh: &Shell) -> Result<bool> {
+    let groups = cmd!(sh, "whoami /groups").quiet().read()?;
+    Ok(["S-1-16-12288", "S-1-16-16384"].iter().any(|level| groups.contains(level)))
 }
 
 fn install_packages(sh: &Shell, wanted: &[Program], sudo: bool) -> Result<()> {
@@ -271,7 +285,7 @@ fn install(sh: &Shell, packages: &[&str], takes: &str, sudo: bool) -> Result<()>
         "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
          --no-install-recommends {packages}"
     );
-    let is_root = cmd!(sh, "id -u").quiet().read()? == "0";
+    let is_root = is_root(sh)?;
     if !is_root && !sudo {
         bail!(
             "packages are missing; please run this, then try again (`cargo xtask --sudo …` or \

@@ -12,9 +12,9 @@ use super::operation::{Done, Issued, Request};
 use super::unpoisoned;
 use crate::sys::error::Code;
 
-/// For each name, the instances whose server's end is open, in the order in which they began to
+/// For each folded name, the instances whose server's end is open, in the order in which they began to
 /// listen.
-type Names = BTreeMap<String, Vec<Arc<Instance>>>;
+type Names = BTreeMap<Vec<u16>, Vec<Arc<Instance>>>;
 
 /// The namespace. Its lock is taken before an instance's.
 static NAMES: Mutex<Names> = Mutex::new(BTreeMap::new());
@@ -49,7 +49,8 @@ pub(super) struct Settings {
 }
 
 struct Instance {
-    name: Option<String>,
+    /// Folded.
+    name: Option<Vec<u16>>,
     settings: Settings,
     pipe: Mutex<Pipe>,
     /// Notified when the peer has read something or is closed.
@@ -104,9 +105,26 @@ pub(super) struct End {
     side: Side,
 }
 
+/// [12.1] Two names are the same if they differ only in case. Of what isn't ASCII, this folds only what
+/// stays one unit.
+fn fold(name: &[u16]) -> Vec<u16> {
+    let fold = |&unit: &u16| match u8::try_from(unit) {
+        Ok(ascii) if ascii.is_ascii() => ascii.to_ascii_lowercase().into(),
+        _ => {
+            let lower = char::from_u32(unit.into()).map(|unit| unit.to_lowercase().to_string());
+            let lower: Vec<u16> = lower
+                .iter()
+                .flat_map(|lower| lower.encode_utf16())
+                .collect();
+            if let [lower] = lower[..] { lower } else { unit }
+        }
+    };
+    name.iter().map(fold).collect()
+}
+
 /// Creates an instance, which listens [8.1], with or without a name.
-pub(super) fn create(name: Option<&str>, first: bool, settings: Settings) -> Result<End, Code> {
-    let name = name.map(str::to_lowercase); // [12.1]
+pub(super) fn create(name: Option<&[u16]>, first: bool, settings: Settings) -> Result<End, Code> {
+    let name = name.map(fold);
     let mut names = unpoisoned(NAMES.lock());
     let existing = name.as_ref().and_then(|name| names.get(name));
     match existing.map(|instances| (instances.len(), instances[0].settings.limit)) {
@@ -146,9 +164,9 @@ pub(super) fn create(name: Option<&str>, first: bool, settings: Settings) -> Res
 }
 
 /// Opens the client's end of the instance that has been listening longest [8.3].
-pub(super) fn open(name: &str, tracking: bool) -> Result<End, Code> {
+pub(super) fn open(name: &[u16], tracking: bool) -> Result<End, Code> {
     let names = unpoisoned(NAMES.lock());
-    let instances = names.get(&name.to_lowercase());
+    let instances = names.get(&fold(name));
     let instances = instances.ok_or(Code::FILE_NOT_FOUND)?; // [8.5]
     let opened = instances
         .iter()
@@ -175,8 +193,8 @@ fn open_instance(instance: &Arc<Instance>, tracking: bool) -> Result<End, Code> 
 }
 
 /// Waits until an instance is listening [8.6].
-pub(super) fn wait(name: &str, limit: Duration) -> Result<(), Code> {
-    let name = name.to_lowercase();
+pub(super) fn wait(name: &[u16], limit: Duration) -> Result<(), Code> {
+    let name = fold(name);
     let deadline = Instant::now() + limit;
     let mut names = unpoisoned(NAMES.lock());
     loop {
@@ -413,7 +431,11 @@ impl Drop for End {
         if let (Side::Server, Some(name)) = (self.side, &self.instance.name) {
             let mut names = unpoisoned(NAMES.lock());
             if let Some(instances) = names.get_mut(name) {
-                instances.retain(|instance| !Arc::ptr_eq(instance, &self.instance));
+                // Listeners drop the oldest first, so it's soon found.
+                let is_this = |instance: &_| Arc::ptr_eq(instance, &self.instance);
+                if let Some(at) = instances.iter().position(is_this) {
+                    instances.remove(at);
+                }
                 if instances.is_empty() {
                     names.remove(name);
                     NAMES_CHANGED.notify_all(); // [8.6]

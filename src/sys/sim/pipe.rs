@@ -16,6 +16,10 @@ use crate::sys::record::trace;
 /// The most bytes per read or write.
 const LONGEST_TRANSFER: usize = 1 << 20;
 
+/// Where the pipes are for the Win32 calls, and for the native ones.
+const WIN32_FOLDER: [u16; 9] = wide(br"\\.\pipe\");
+const NATIVE_FOLDER: [u16; 9] = wide(br"\??\pipe\");
+
 /// A handle to one end of a pipe, closed on drop.
 pub(crate) struct Pipe(Arc<End>);
 
@@ -171,7 +175,7 @@ impl Drop for Pipe {
 pub(crate) fn create_file(path: &[u16], quality: Quality, tracking: bool) -> Result<Pipe, Code> {
     // What a server may do with the client's identity makes no difference here.
     let _ = quality;
-    let opened = kernel::open(&name(path, r"\\.\pipe\")?, tracking).map(Arc::new);
+    let opened = kernel::open(name(path, &WIN32_FOLDER)?, tracking).map(Arc::new);
     let opened = opened.map(Pipe);
     trace!(
         "CreateFileW({}, {quality:?}, tracking: {tracking}) = {opened:?}",
@@ -184,7 +188,7 @@ pub(crate) fn wait_named_pipe(path: &[u16], milliseconds: u32) -> Result<(), Cod
     #[cfg(test)]
     crate::sys::fault::strike("WaitNamedPipeW")?;
     let limit = Duration::from_millis(milliseconds.into());
-    let waited = kernel::wait(&name(path, r"\\.\pipe\")?, limit);
+    let waited = kernel::wait(name(path, &WIN32_FOLDER)?, limit);
     trace!("WaitNamedPipeW({milliseconds} ms) = {waited:?}");
     waited
 }
@@ -194,14 +198,14 @@ pub(crate) fn create_named_pipe(instance: Instance<'_, Device>) -> Result<Pipe, 
     crate::sys::fault::strike("NtCreateNamedPipeFile")?;
     let named = match instance.root {
         Some(_device) => None,
-        None => Some(name(instance.name, r"\??\pipe\")?),
+        None => Some(name(instance.name, &NATIVE_FOLDER)?),
     };
     let settings = Settings {
         is_message_type: instance.by_message,
         quotas: [instance.inbound as usize, instance.outbound as usize],
         limit: instance.limit as usize,
     };
-    let created = kernel::create(named.as_deref(), instance.first, settings).map(Arc::new);
+    let created = kernel::create(named, instance.first, settings).map(Arc::new);
     let created = created.map(Pipe);
     trace!(
         "NtCreateNamedPipeFile({}, first: {}, reject_remote: {}, {:?}) = {created:?}",
@@ -224,8 +228,17 @@ pub(crate) fn open_peer(server: &Pipe) -> Result<Pipe, Code> {
 }
 
 /// Returns the pipe's name from a path with a terminating NUL. Only `folder` has anything in it.
-fn name(path: &[u16], folder: &str) -> Result<String, Code> {
-    let path = String::from_utf16_lossy(path);
-    let name = path.strip_prefix(folder).ok_or(Code::FILE_NOT_FOUND)?;
-    Ok(name.trim_end_matches('\0').to_owned())
+fn name<'a>(path: &'a [u16], folder: &[u16]) -> Result<&'a [u16], Code> {
+    let path = path.strip_suffix(&[0]).unwrap_or(path);
+    path.strip_prefix(folder).ok_or(Code::FILE_NOT_FOUND)
+}
+
+const fn wide<const LEN: usize>(text: &[u8; LEN]) -> [u16; LEN] {
+    let mut wide = [0; LEN];
+    let mut at = 0;
+    while at < LEN {
+        wide[at] = text[at] as u16;
+        at += 1;
+    }
+    wide
 }

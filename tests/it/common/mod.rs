@@ -11,6 +11,7 @@ pub mod process;
 pub mod raw;
 pub mod token;
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use winpipe::{ListenOptions, WinListener, WinStream};
@@ -31,4 +32,12 @@ pub fn connect_by(options: &ListenOptions) -> (WinListener, WinStream, WinStream
     let client = WinStream::connect(&path).unwrap();
     let (server, _) = listener.accept().unwrap();
     (listener, client, server)
+}
+
+/// Asserts that a call has failed with an error of this kind, and returns the error.
+#[track_caller]
+pub fn assert_fails<T>(result: io::Result<T>, kind: ErrorKind) -> io::Error {
+    let error = result.err().expect("it hasn't failed");
+    assert_eq!(error.kind(), kind, "{error}");
+    error
 }

@@ -7,15 +7,18 @@ use std::process::{Child, Command, Stdio};
 use windows_sys::Wdk::System::SystemInformation::NtQuerySystemInformation;
 use windows_sys::Win32::Foundation::STATUS_INFO_LENGTH_MISMATCH;
 
-use super::{LIMIT, within};
+use winpipe::{WinListener, WinStream};
 
-/// Starts the test `child_process` of a module as a process of its own, and returns when it has said
-/// that it's ready. The task is `module::task`.
+use super::{LIMIT, fresh_path, within};
+
+/// Starts the ignored test `child_process` of a module as a process of its own, and returns when it
+/// has said that it's ready. The task is `module::task`.
 pub fn spawn_child(task: &str, path: &Path) -> Child {
     let (module, task) = task.split_once("::").unwrap();
     let path = path.to_str().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
+            "--ignored",
             "--exact",
             &format!("{module}::child_process"),
             "--nocapture",
@@ -32,12 +35,25 @@ pub fn spawn_child(task: &str, path: &Path) -> Child {
     child
 }
 
-/// Does what the test that started this process says: a task, and the path of a pipe. Where no test
-/// did, there's nothing to do.
+/// Starts a child as [`spawn_child`] does, one that connects. Returns it with the listener and the
+/// stream that was accepted for it.
+pub fn connected_child(task: &str) -> (Child, WinListener, WinStream) {
+    let path = fresh_path();
+    let listener = WinListener::bind(&path).unwrap();
+    let child = spawn_child(task, &path);
+    let (stream, _) = listener.accept().unwrap();
+    (child, listener, stream)
+}
+
+/// Ends the child at once, wherever it is.
+pub fn kill(child: &mut Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Does what the test that started this process says: a task, and the path of a pipe.
 pub fn be_child(tasks: impl FnOnce(&str, &Path)) {
-    let Ok(task) = std::env::var("WINPIPE_TEST_CHILD") else {
-        return;
-    };
+    let task = std::env::var("WINPIPE_TEST_CHILD").expect("only other tests start this one");
     let (task, path) = task.split_once(' ').unwrap();
     tasks(task, Path::new(path));
 }

@@ -4,13 +4,17 @@ use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
 
-use windows_sys::Win32::Foundation::{HANDLE, LocalFree};
+use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
+use windows_sys::Win32::Foundation::{
+    HANDLE, LocalFree, NTSTATUS, OBJ_CASE_INSENSITIVE, UNICODE_STRING,
+};
 use windows_sys::Win32::Security::Authorization::ConvertStringSidToSidW;
 use windows_sys::Win32::Security::{
     CheckTokenMembership, CreateRestrictedToken, DuplicateTokenEx, GetTokenInformation,
-    ImpersonateLoggedOnUser, RevertToSelf, SID_AND_ATTRIBUTES, SecurityImpersonation,
-    SetTokenInformation, TOKEN_ALL_ACCESS, TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER,
-    TokenImpersonation, TokenImpersonationLevel, TokenIntegrityLevel, TokenUser,
+    ImpersonateLoggedOnUser, LOGON32_LOGON_NEW_CREDENTIALS, LOGON32_PROVIDER_WINNT50, LogonUserW,
+    RevertToSelf, SID_AND_ATTRIBUTES, SecurityImpersonation, SetTokenInformation, TOKEN_ALL_ACCESS,
+    TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER, TokenImpersonation, TokenImpersonationLevel,
+    TokenIntegrityLevel, TokenUser,
 };
 use windows_sys::Win32::System::SystemServices::SE_GROUP_INTEGRITY;
 use windows_sys::Win32::System::Threading::{
@@ -76,6 +80,59 @@ pub fn own_token() -> OwnedHandle {
         );
         assert_ne!(ok, 0);
         OwnedHandle::from_raw_handle(copy)
+    }
+}
+
+/// A token of this user's in a logon session of its own, with device names of its own.
+pub fn token_of_another_logon() -> OwnedHandle {
+    let text: Vec<u16> = "nobody\0".encode_utf16().collect();
+    let mut token: HANDLE = ptr::null_mut();
+    // SAFETY: the texts end with a NUL; the handle is new. With this kind of logon the name and the
+    // password are for other computers, and aren't looked at here.
+    unsafe {
+        let (kind, provider) = (LOGON32_LOGON_NEW_CREDENTIALS, LOGON32_PROVIDER_WINNT50);
+        let at = text.as_ptr();
+        let ok = LogonUserW(at, at, at, kind, provider, &mut token);
+        assert_ne!(ok, 0, "{}", io::Error::last_os_error());
+        OwnedHandle::from_raw_handle(token)
+    }
+}
+
+/// Makes the name of a device, for those whose device names this thread sees, mean another one. The
+/// name is gone with the handle.
+pub fn name_device(name: &str, target: &str) -> OwnedHandle {
+    const SYMBOLIC_LINK_ALL_ACCESS: u32 = 0xF_0001;
+
+    #[link(name = "ntdll")]
+    unsafe extern "system" {
+        fn NtCreateSymbolicLinkObject(
+            handle: *mut HANDLE,
+            desired_access: u32,
+            attributes: *const OBJECT_ATTRIBUTES,
+            target: *const UNICODE_STRING,
+        ) -> NTSTATUS;
+    }
+
+    let [name, target] = [format!(r"\??\{name}"), target.into()]
+        .map(|text: String| text.encode_utf16().collect::<Vec<u16>>());
+    let [name, target] = [&name, &target].map(|text| UNICODE_STRING {
+        Length: size_of_val(&text[..]) as u16,
+        MaximumLength: size_of_val(&text[..]) as u16,
+        Buffer: text.as_ptr().cast_mut(),
+    });
+    let attributes = OBJECT_ATTRIBUTES {
+        Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
+        ObjectName: &name,
+        Attributes: OBJ_CASE_INSENSITIVE,
+        ..Default::default()
+    };
+    let mut handle: HANDLE = ptr::null_mut();
+    // SAFETY: all that's pointed to is on this stack; the handle is new.
+    unsafe {
+        let access = SYMBOLIC_LINK_ALL_ACCESS;
+        let status = NtCreateSymbolicLinkObject(&mut handle, access, &attributes, &target);
+        assert_eq!(status, 0, "{status:#x}");
+        OwnedHandle::from_raw_handle(handle)
     }
 }
 
