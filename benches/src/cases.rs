@@ -1,7 +1,7 @@
 //! The work that is timed, the same for every way: what the cases are, and how each is done.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
-use std::sync::Barrier;
+use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -388,17 +388,18 @@ fn open<W: Way>(way: W, place: &Place, count: u64, then_ping_pong: bool) -> io::
 /// Ends a read that waits; returns how long that took.
 fn wake_up<W: Way>(way: W, stream: W::Stream) -> io::Result<Duration> {
     let mut reader = way.try_clone(&stream)?;
-    let reader = thread::spawn(move || (Ending(&mut reader).read(&mut [0]), Instant::now()));
+    let (tell, woken) = mpsc::channel();
+    thread::spawn(move || tell.send((Ending(&mut reader).read(&mut [0]), Instant::now())));
     // Nothing tells that it waits.
     thread::sleep(Duration::from_millis(2));
-    let mut start = Instant::now();
-    // What the raw calls cancel must wait already, or the read would wait for ever.
-    while !way.end_reads(&stream)? && !reader.is_finished() {
-        thread::yield_now();
-        start = Instant::now();
+    loop {
+        let start = Instant::now();
+        way.end_reads(&stream)?;
+        // A read that began after the raw calls had cancelled all there were isn't ended by them.
+        if let Ok((read, at)) = woken.recv_timeout(Duration::from_millis(100)) {
+            return read.map(|_| at.saturating_duration_since(start));
+        }
     }
-    let (read, woken) = reader.join().expect("no panic");
-    read.map(|_| woken.saturating_duration_since(start))
 }
 
 /// `ERROR_NO_DATA` is how Windows' own nonblocking mode says it.

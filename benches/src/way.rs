@@ -53,8 +53,8 @@ pub trait Way: Copy + Send + Sync + 'static {
     fn pair(self) -> io::Result<(Self::Stream, Self::Stream)> {
         unsupported()
     }
-    /// Ends the reads that wait. `Ok(false)`: none waits yet, and one that comes will wait.
-    fn end_reads(self, _: &Self::Stream) -> io::Result<bool> {
+    /// Ends the reads that wait, if there are any.
+    fn end_reads(self, _: &Self::Stream) -> io::Result<()> {
         unsupported()
     }
 }

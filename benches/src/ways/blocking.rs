@@ -64,8 +64,8 @@ impl Way for Winpipe {
         ipc::Stream::connect(&place.path)
     }
 
-    fn end_reads(self, stream: &ipc::Stream) -> io::Result<bool> {
-        stream.shutdown(std::net::Shutdown::Read).map(|()| true)
+    fn end_reads(self, stream: &ipc::Stream) -> io::Result<()> {
+        stream.shutdown(std::net::Shutdown::Read)
     }
 }
 

@@ -117,11 +117,11 @@ impl Way for Raw {
         Ok((self.pipe(server, BUFFER), self.connect(&place)?))
     }
 
-    fn end_reads(self, stream: &Pipe) -> io::Result<bool> {
+    fn end_reads(self, stream: &Pipe) -> io::Result<()> {
         // SAFETY: the handle is open; its reader waits for the completion.
         match succeeded(unsafe { CancelIoEx(stream.0.as_raw_handle(), null()) }) {
-            Err(error) if error.raw_os_error() == Some(ERROR_NOT_FOUND as i32) => Ok(false),
-            result => result.map(|()| true),
+            Err(error) if error.raw_os_error() == Some(ERROR_NOT_FOUND as i32) => Ok(()),
+            result => result,
         }
     }
 }
