@@ -5,7 +5,7 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::way::{BUFFER, Ending, Place, Way, at_once, read_full, unsupported};
+use crate::way::{BUFFER, Place, Way, at_once, read, unsupported};
 
 /// Something to time.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ fn bytes(size: &str) -> usize {
     number.parse::<usize>().expect("a number") << (10 * unit)
 }
 
-/// All cases, in the order of the table; those of the matrix are the last.
+/// All cases, in the order of the table.
 pub fn all() -> Vec<Case> {
     use Work::*;
     const BETWEEN: [(&str, bool); 2] = [("threads", false), ("processes", true)];
@@ -83,21 +83,21 @@ pub fn all() -> Vec<Case> {
         add(format!("one way, {size}, defaults, reader's buffer {buffer}"), None, false, work);
     }
     let mut alone = |name: &str, buffer, work| add(name.into(), buffer, false, work);
-    alone("one way, 64 KiB, slow reader", Some(BUFFER), one_way("64 KiB", Reader::Slow));
-    let mebibyte = Some(1 << 20);
     let large = one_way("1 MiB", Reader::Buffer(1 << 20));
-    alone("one way, 1 MiB, buffers of 1 MiB", mebibyte, large);
-    alone("both ways at once, 64 KiB", Some(BUFFER), BothWays);
-    alone("connect, 1 B, drop; 1 client", Some(BUFFER), Connect { clients: 1 });
-    alone("connect, 1 B, drop; 8 clients", Some(BUFFER), Connect { clients: 8 });
-    alone("connect, 1 B, drop; 64 clients", Some(BUFFER), Connect { clients: 64 });
-    alone("bind, drop", Some(BUFFER), Bind);
-    alone("pair, drop", Some(BUFFER), Pair);
-    alone("drop with 4 KiB unread", Some(BUFFER), DropUnread);
-    alone("open one of 2000", Some(BUFFER), Open { then_ping_pong: false });
-    alone("ping-pong 1 B, each of 2000", Some(BUFFER), Open { then_ping_pong: true });
-    alone("wake a read by shutdown", Some(BUFFER), WakeUp);
-    alone("nothing to read", Some(BUFFER), NothingToRead);
+    alone("one way, 1 MiB, buffers of 1 MiB", Some(1 << 20), large);
+    let mut alone = |name: &str, work| alone(name, Some(BUFFER), work);
+    alone("one way, 64 KiB, slow reader", one_way("64 KiB", Reader::Slow));
+    alone("both ways at once, 64 KiB", BothWays);
+    alone("connect, 1 B, drop; 1 client", Connect { clients: 1 });
+    alone("connect, 1 B, drop; 8 clients", Connect { clients: 8 });
+    alone("connect, 1 B, drop; 64 clients", Connect { clients: 64 });
+    alone("bind, drop", Bind);
+    alone("pair, drop", Pair);
+    alone("drop with 4 KiB unread", DropUnread);
+    alone("open one of 2000", Open { then_ping_pong: false });
+    alone("ping-pong 1 B, each of 2000", Open { then_ping_pong: true });
+    alone("wake a read by shutdown", WakeUp);
+    alone("nothing to read", NothingToRead);
     for (between, processes) in BETWEEN {
         for (name, work) in [
             ("read_exact 1 MiB", one_way("1 MiB", Reader::Exact)),
@@ -108,8 +108,6 @@ pub fn all() -> Vec<Case> {
         ] {
             add(format!("{name}, {between}"), None, processes, work);
         }
-    }
-    for (between, processes) in BETWEEN {
         for size in ["64 B", "4 KiB", "64 KiB", "1 MiB", "16 MiB"] {
             for buffer in ["4 KiB", "16 KiB", "64 KiB", "256 KiB", "1 MiB"] {
                 let work = one_way(size, Reader::Buffer(bytes(buffer)));
@@ -161,7 +159,9 @@ impl Case {
         match self.work {
             Work::PingPong { bytes, timeouts } => {
                 let mut stream = connect()?;
-                set_timeouts(way, &stream, timeouts)?;
+                if timeouts {
+                    way.set_timeouts(&stream, MINUTE)?;
+                }
                 let (out, mut back) = (vec![0; bytes], vec![0; bytes]);
                 repeat(count, || exchange(&mut stream, &out, &mut back))
             }
@@ -170,7 +170,8 @@ impl Case {
                 let (mut stream, bytes) = (connect()?, line.repeat(unit / 64));
                 repeat(1, || {
                     (0..count).try_for_each(|_| stream.write_all(&bytes))?;
-                    all_arrived(&mut stream)
+                    // The receiver says that all has arrived.
+                    stream.read_exact(&mut [0])
                 })
             }
             Work::BothWays => {
@@ -179,16 +180,19 @@ impl Case {
             }
             Work::Copy { both_ways } => {
                 let mut stream = connect()?;
-                repeat(1, || match both_ways {
-                    true => copy_both_ways(way, &mut stream, count),
-                    false => send_file(&mut stream, count).and_then(|()| all_arrived(&mut stream)),
+                repeat(1, || {
+                    if both_ways {
+                        return copy_both_ways(way, &mut stream, count);
+                    }
+                    send_file(&mut stream, count)?;
+                    stream.read_exact(&mut [0])
                 })
             }
             Work::Connect { clients } => {
                 let one = || {
                     let mut stream = connect()?;
                     stream.write_all(&[0])?;
-                    match Ending(&mut stream).read(&mut [0])? {
+                    match read(&mut stream, &mut [0])? {
                         0 => Ok(()),
                         _ => Err(io::Error::other("the server sent something")),
                     }
@@ -206,18 +210,20 @@ impl Case {
             }
             Work::Bind => repeat(count, || way.bind(&Place::fresh(self.buffer)).map(drop)),
             Work::Pair => repeat(count, || way.pair().map(drop)),
-            Work::DropUnread => sum(count, || {
-                let mut stream = connect()?;
-                stream.write_all(&UNREAD)?;
-                STEP.wait();
-                let start = Instant::now();
-                drop(stream);
-                let took = start.elapsed();
-                STEP.wait();
-                Ok(took)
-            }),
+            Work::DropUnread => (0..count)
+                .map(|_| {
+                    let mut stream = connect()?;
+                    stream.write_all(&UNREAD)?;
+                    STEP.wait();
+                    let start = Instant::now();
+                    drop(stream);
+                    let took = start.elapsed();
+                    STEP.wait();
+                    Ok(took)
+                })
+                .sum(),
             Work::Open { then_ping_pong } => open(way, place, count, then_ping_pong),
-            Work::WakeUp => sum(count, || wake_up(way, connect()?)),
+            Work::WakeUp => (0..count).map(|_| wake_up(way, connect()?)).sum(),
             Work::NothingToRead => {
                 let mut stream = connect()?;
                 way.set_nonblocking(&stream)?;
@@ -234,12 +240,14 @@ impl Case {
     pub fn server<W: Way>(&self, way: W, listener: &W::Listener, count: u64) -> io::Result<()> {
         let accept = || way.accept(listener);
         // Waits for a byte, or until the client has dropped its end: nothing else ends its reads.
-        let serve = |_| Ending(&mut accept()?).read(&mut [0]).map(drop);
+        let serve = |_| read(&mut accept()?, &mut [0]).map(drop);
         match self.work {
             Work::PingPong { bytes, timeouts } => {
                 let (mut stream, mut buf) = (accept()?, vec![0; bytes]);
-                set_timeouts(way, &stream, timeouts)?;
-                while read_full(&mut stream, &mut buf)? {
+                if timeouts {
+                    way.set_timeouts(&stream, MINUTE)?;
+                }
+                while stream.read_exact(&mut buf).is_ok() {
                     stream.write_all(&buf)?;
                 }
                 Ok(())
@@ -260,19 +268,16 @@ impl Case {
                 let mut stream = accept()?;
                 STEP.wait();
                 STEP.wait();
-                full(read_full(&mut stream, &mut UNREAD.clone())?)
+                stream.read_exact(&mut UNREAD.clone())
             }),
             Work::Open { .. } => {
                 let streams = (0..count).map(|_| accept());
                 let mut streams = streams.collect::<io::Result<Vec<_>>>()?;
                 STEP.wait();
-                for stream in streams.iter_mut() {
-                    let mut byte = [0];
-                    if read_full(stream, &mut byte)? {
-                        stream.write_all(&byte)?;
-                    }
-                }
-                Ok(())
+                streams.iter_mut().try_for_each(|stream| {
+                    stream.read_exact(&mut [0])?;
+                    stream.write_all(&[0])
+                })
             }
             Work::Connect { clients } => (0..count * clients).try_for_each(serve),
             Work::WakeUp => (0..count).try_for_each(serve),
@@ -282,6 +287,7 @@ impl Case {
     }
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
 const UNREAD: [u8; 4 << 10] = [0; 4 << 10];
 
 /// Where a client and a server on another thread wait for each other.
@@ -293,60 +299,43 @@ fn repeat(count: u64, mut piece: impl FnMut() -> io::Result<()>) -> io::Result<D
     Ok(start.elapsed())
 }
 
-fn sum(count: u64, mut piece: impl FnMut() -> io::Result<Duration>) -> io::Result<Duration> {
-    (0..count).map(|_| piece()).sum()
-}
-
-fn full(read_full: bool) -> io::Result<()> {
-    if read_full { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
-fn set_timeouts<W: Way>(way: W, stream: &W::Stream, timeouts: bool) -> io::Result<()> {
-    if timeouts { way.set_timeouts(stream, Duration::from_secs(60)) } else { Ok(()) }
-}
-
 fn exchange(stream: &mut (impl Read + Write), bytes: &[u8], buf: &mut [u8]) -> io::Result<()> {
     stream.write_all(bytes)?;
-    full(read_full(stream, buf)?)
-}
-
-/// The receiver's byte that says so.
-fn all_arrived(stream: &mut impl Read) -> io::Result<()> {
-    full(read_full(stream, &mut [0])?)
+    stream.read_exact(buf)
 }
 
 /// Receives `count` times `unit` bytes.
 fn receive(stream: &mut impl Read, unit: usize, how: Reader, count: u64) -> io::Result<()> {
-    let mut all = Ending(stream).take(unit as u64 * count);
-    let mut buf = match how {
-        Reader::Buffer(len) => vec![0; len],
-        Reader::Slow => vec![0; 4 << 10],
-        Reader::Exact => vec![0; unit],
-        Reader::ToEnd | Reader::Lines => Vec::new(),
-    };
+    let mut all = stream.take(unit as u64 * count);
     match how {
-        Reader::Buffer(_) => while all.read(&mut buf)? > 0 {},
+        Reader::Buffer(len) => {
+            let mut buf = vec![0; len];
+            while all.read(&mut buf)? > 0 {}
+        }
         Reader::Slow => {
-            while all.read(&mut buf)? > 0 {
+            while all.read(&mut [0; 4 << 10])? > 0 {
                 let start = Instant::now();
                 while start.elapsed() < Duration::from_micros(20) {
                     std::hint::spin_loop();
                 }
             }
         }
-        Reader::Exact => (0..count).try_for_each(|_| all.read_exact(&mut buf))?,
+        Reader::Exact => {
+            let mut buf = vec![0; unit];
+            (0..count).try_for_each(|_| all.read_exact(&mut buf))?;
+        }
         // The end is that of the unit: to end the stream would take a connection for each.
         Reader::ToEnd => (0..count).try_for_each(|_| {
             all.by_ref().take(unit as u64).read_to_end(&mut Vec::new()).map(drop)
         })?,
         Reader::Lines => {
-            let mut lines = BufReader::new(&mut all);
-            while lines.read_until(b'\n', &mut buf)? > 0 {
-                buf.clear();
+            let (mut lines, mut line) = (BufReader::new(&mut all), String::new());
+            while lines.read_line(&mut line)? > 0 {
+                line.clear();
             }
         }
     }
-    full(all.limit() == 0)
+    if all.limit() == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 fn send_file(stream: &mut impl Write, count: u64) -> io::Result<()> {
@@ -359,8 +348,10 @@ fn send_file(stream: &mut impl Write, count: u64) -> io::Result<()> {
 }
 
 fn receive_file(stream: &mut impl Read, count: u64) -> io::Result<()> {
-    let mut all = stream.take(FILE * count);
-    full(io::copy(&mut all, &mut io::sink())? == FILE * count)
+    match io::copy(&mut stream.take(FILE * count), &mut io::sink())? {
+        copied if copied == FILE * count => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 fn copy_both_ways<W: Way>(way: W, stream: &mut W::Stream, count: u64) -> io::Result<()> {
@@ -389,7 +380,7 @@ fn open<W: Way>(way: W, place: &Place, count: u64, then_ping_pong: bool) -> io::
 fn wake_up<W: Way>(way: W, stream: W::Stream) -> io::Result<Duration> {
     let mut reader = way.try_clone(&stream)?;
     let (tell, woken) = mpsc::channel();
-    thread::spawn(move || tell.send((Ending(&mut reader).read(&mut [0]), Instant::now())));
+    thread::spawn(move || tell.send((read(&mut reader, &mut [0]), Instant::now())));
     // Nothing tells that it waits.
     thread::sleep(Duration::from_millis(2));
     loop {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::way::{BUFFER, CALLS, Place, Way, read_full};
+use crate::way::{BUFFER, CALLS, Place, Way};
 
 /// What operations cost, each by the name that the user calls it; none where a way has no such thing.
 pub type Costs = Vec<(String, Option<Cost>)>;
@@ -177,7 +177,7 @@ fn operations<W: Way>(
         connected()?
     };
     report("write 64 B", Some(cost(|| client.write_all(&[0; 64]))?.0));
-    report("read 64 B", Some(cost(|| read_full(&mut server, &mut [0; 64]))?.0));
+    report("read 64 B", Some(cost(|| server.read_exact(&mut [0; 64]))?.0));
 
     // While one thread waits the other works, and the handles are those of both.
     let mut wait = |operation: &str, full: usize, peer: Work<W>, work: Work<W>| {
@@ -195,9 +195,9 @@ fn operations<W: Way>(
         thread::sleep(A_WHILE);
         io::Result::Ok(())
     };
-    let read: Work<W> = |stream| read_full(stream, &mut [0; 64]).map(drop);
+    let read: Work<W> = |stream| stream.read_exact(&mut [0; 64]);
     wait("read, waiting", 0, |stream| stream.write_all(&[0; 64]), read)?;
-    let read_all: Work<W> = |stream| read_full(stream, &mut vec![0; 2 * BUFFER]).map(drop);
+    let read_all: Work<W> = |stream| stream.read_exact(&mut vec![0; 2 * BUFFER]);
     wait("write 64 KiB, waiting", BUFFER, read_all, |stream| stream.write_all(&[0; BUFFER]))?;
 
     let limited = W::TIMEOUTS == Some(true) && way.set_timeouts(&client, A_WHILE / 2).is_ok();

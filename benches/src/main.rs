@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use report::Row;
+use report::{Row, Way};
 use worker::Running;
 
 mod cases;
@@ -63,9 +63,6 @@ struct Options {
     #[arg(hide = true, value_parser = named)]
     with: Option<Way>,
 }
-
-/// The names of a way on the command line and in tables.
-type Way = (String, String);
 
 /// All ways, by their names on the command line and in tables; the first is the one that the others are
 /// compared to.

@@ -14,7 +14,7 @@ use crate::worker::Failure;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The names of a way on the command line and in tables.
-type Way = (String, String);
+pub type Way = (String, String);
 
 /// One case: its name, and for each way the nanoseconds of each round, or why there are none.
 pub struct Row {

@@ -111,27 +111,10 @@ pub fn calling() {
     let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
 }
 
-/// A reader whose end is `Ok(0)`: some ways report it as an error.
-pub struct Ending<'a, R>(pub &'a mut R);
-
-impl<R: Read> Read for Ending<'_, R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buf) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-            result => result,
-        }
+/// Reads; `Ok(0)` is the end, which some ways report as an error.
+pub fn read(stream: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
+    match stream.read(buf) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        result => result,
     }
-}
-
-/// Reads until the buffer is full. `Ok(false)` is the end, before the first byte.
-pub fn read_full(stream: &mut impl Read, buf: &mut [u8]) -> io::Result<bool> {
-    let mut done = 0;
-    while done < buf.len() {
-        match Ending(stream).read(&mut buf[done..])? {
-            0 if done == 0 => return Ok(false),
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => done += count,
-        }
-    }
-    Ok(true)
 }
