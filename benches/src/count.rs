@@ -22,7 +22,7 @@ pub type Costs = Vec<(String, Option<Cost>)>;
 #[derive(Deserialize, Serialize)]
 pub struct Cost {
     /// System calls, if they are known.
-    pub calls: Option<f64>,
+    pub calls: Option<usize>,
     /// Kernel handles; not known while two threads work.
     pub handles: Option<f64>,
     /// Allocations; bytes of an open stream.
@@ -109,7 +109,7 @@ fn cost<T>(operation: impl FnOnce() -> io::Result<T>) -> io::Result<(Cost, T)> {
     let result = operation()?;
     let heap = ALLOCATIONS.get() - before.2;
     // A way that makes none doesn't report them.
-    let calls = Some((CALLS.get() - before.1) as f64).filter(|calls| *calls > 0.0);
+    let calls = Some(CALLS.get() - before.1).filter(|calls| *calls > 0);
     let handles = Some(handles() as f64 - before.0 as f64);
     Ok((Cost { calls, handles, heap }, result))
 }

@@ -105,7 +105,8 @@ pub fn counted(ways: &[Way], costs: Vec<Costs>, as_json: bool) -> String {
         Some((operation, Some(cost))) => {
             let known = |number: Option<f64>| number.map_or("–".into(), |it| it.to_string());
             let unit = if operation == "open stream" { " B" } else { "" };
-            let (calls, handles) = (known(cost.calls), known(cost.handles));
+            let (calls, handles) =
+                (known(cost.calls.map(|calls| calls as f64)), known(cost.handles));
             (format!("{calls} · {handles} · {}{unit}", cost.heap), json!(cost))
         }
         _ => ("–".into(), Value::Null),
