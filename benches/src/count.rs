@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::way::{BUFFER, CALLS, Place, Way, read_full};
+use crate::way::{BUFFER, CALLS, Place, Way};
 
 /// What operations cost, each by the name that the user calls it; none where a way has no such thing.
 pub type Costs = Vec<(String, Option<Cost>)>;
@@ -107,140 +107,127 @@ fn handles() -> usize {
 fn cost<T>(operation: impl FnOnce() -> io::Result<T>) -> io::Result<(Cost, T)> {
     let before = (handles(), CALLS.get(), ALLOCATIONS.get());
     let result = operation()?;
-    let cost = Cost {
-        heap: ALLOCATIONS.get() - before.2,
-        // A way that makes none doesn't report them.
-        calls: Some(CALLS.get() - before.1).filter(|calls| *calls > 0),
-        handles: Some(handles() as f64 - before.0 as f64),
-    };
-    Ok((cost, result))
-}
-
-/// Counts what each operation costs, and prints that as JSON.
-pub fn run<W: Way>() -> io::Result<()> {
-    thread::spawn(|| {
-        thread::sleep(Duration::from_secs(60));
-        eprintln!("winpipe-bench: counting hangs");
-        std::process::exit(1);
-    });
-    #[cfg(windows)]
-    log::set_logger(&Records).map_err(|_| io::Error::other("there is a logger"))?;
-    let costs = count::<W>()?;
-    println!("{}", serde_json::to_string(&costs)?);
-    Ok(())
+    let heap = ALLOCATIONS.get() - before.2;
+    // A way that makes none doesn't report them.
+    let calls = Some(CALLS.get() - before.1).filter(|calls| *calls > 0);
+    let handles = Some(handles() as f64 - before.0 as f64);
+    Ok((Cost { calls, handles, heap }, result))
 }
 
 const A_WHILE: Duration = Duration::from_millis(50);
 
-type Work<W> = fn(&mut <W as Way>::Stream) -> io::Result<()>;
-
-fn count<W: Way>() -> io::Result<Costs> {
-    let place = Place::fresh(BUFFER);
-    let listener = W::bind(&place)?;
+/// Counts what each operation costs.
+pub fn run<W: Way>(way: W) -> io::Result<Costs> {
+    #[cfg(windows)]
+    log::set_logger(&Records).expect("no other logger");
+    let place = Place::fresh(Some(BUFFER));
+    let listener = way.bind(&place)?;
     let connected = || match W::HAS_BACKLOG {
-        true => Ok((W::connect(&place)?, W::accept(&listener)?)),
-        false => with_peer::<W, _, _>(&place, &listener, Ok, Ok),
+        true => Ok((way.connect(&place)?, way.accept(&listener)?)),
+        false => with_peer(way, &place, &listener, Ok, Ok),
     };
-    let mut costs = Costs::new();
     // What a thread makes once is made before. The records allocate, so calls are counted apart.
-    for pass in ["warm-up", "calls", "handles and heap"] {
-        #[cfg(windows)]
-        log::set_max_level(match pass {
-            "calls" => log::LevelFilter::Trace,
-            _ => log::LevelFilter::Off,
-        });
-        let mut report = |operation: &str, cost: Option<Cost>| {
-            if pass == "handles and heap" {
-                let counted = costs.iter_mut().find(|(name, _)| name == operation);
-                if let (Some((_, Some(counted))), Some(cost)) = (counted, cost) {
-                    *counted = Cost { calls: counted.calls, ..cost };
-                }
-            } else if pass == "calls" {
-                costs.push((operation.into(), cost));
-            }
-        };
-        let elsewhere = Place::fresh(BUFFER);
-        let (bind, other) = cost(|| W::bind(&elsewhere))?;
-        drop(other);
-        report("bind", Some(bind));
-
-        let (mut client, mut server) = if W::HAS_BACKLOG {
-            let (connect, client) = cost(|| W::connect(&place))?;
-            report("connect", Some(connect));
-            let (accept, server) = cost(|| W::accept(&listener))?;
-            report("accept", Some(accept));
-            (client, server)
-        } else {
-            report("connect", None);
-            report("accept", None);
-            connected()?
-        };
-        let (bytes, mut buf) = ([0; 64], [0; 64]);
-        report("write 64 B", Some(cost(|| client.write_all(&bytes))?.0));
-        report("read 64 B", Some(cost(|| read_full(&mut server, &mut buf))?.0));
-
-        // While one thread waits the other works, and the handles are those of both.
-        let mut wait = |operation: &str, full: usize, peer: Work<W>, work: Work<W>| {
-            let (_, (cost, server)) = with_peer::<W, _, _>(
-                &place,
-                &listener,
-                |mut client| {
-                    thread::sleep(A_WHILE);
-                    peer(&mut client)
-                },
-                |mut server| {
-                    server.write_all(&vec![0; full])?;
-                    Ok((cost(|| work(&mut server))?.0, server))
-                },
-            )?;
-            report(operation, Some(Cost { handles: None, ..cost }));
-            drop(server);
-            // Some close their handles on a thread of their own.
-            thread::sleep(A_WHILE);
-            io::Result::Ok(())
-        };
-        let read: Work<W> = |stream| read_full(stream, &mut [0; 64]).map(drop);
-        wait("read, waiting", 0, |stream| stream.write_all(&[0; 64]), read)?;
-        let read_all: Work<W> = |stream| read_full(stream, &mut vec![0; 2 * BUFFER]).map(drop);
-        let write: Work<W> = |stream| stream.write_all(&[0; BUFFER]);
-        wait("write 64 KiB, waiting", BUFFER, read_all, write)?;
-
-        let limited = W::TIMEOUTS == Some(true) && W::set_timeouts(&client, A_WHILE / 2).is_ok();
-        let timed_out = limited.then(|| cost(|| Ok(client.read(&mut buf)))).transpose()?;
-        report("read, timed out", timed_out.map(|(cost, _)| cost));
-        let nonblocking = W::set_nonblocking(&server).is_ok();
-        let nothing = nonblocking.then(|| cost(|| Ok(W::try_read(&mut server, &mut [0; 64]))));
-        report("read, nonblocking, nothing there", nothing.transpose()?.map(|(cost, _)| cost));
-        let dropped = cost(|| {
-            drop(client);
-            thread::sleep(A_WHILE);
-            Ok(())
-        })?;
-        report("drop a stream", Some(dropped.0));
+    operations(way, &place, &listener, connected)?;
+    #[cfg(windows)]
+    log::set_max_level(log::LevelFilter::Trace);
+    let calls = operations(way, &place, &listener, connected)?;
+    #[cfg(windows)]
+    log::set_max_level(log::LevelFilter::Off);
+    let mut costs = operations(way, &place, &listener, connected)?;
+    for ((_, cost), (_, counted)) in costs.iter_mut().zip(calls) {
+        if let (Some(cost), Some(counted)) = (cost, counted) {
+            cost.calls = counted.calls;
+        }
     }
 
     const PAIRS: usize = 100;
     let before = (handles(), BYTES.load(Ordering::Relaxed));
     // The list of streams is on the heap, so this includes the streams themselves.
     let streams = (0..PAIRS).map(|_| connected()).collect::<io::Result<Vec<_>>>()?;
-    let bytes = BYTES.load(Ordering::Relaxed) - before.1;
-    let handles = (handles() - before.0) as f64 / 2.0 / PAIRS as f64;
+    let heap = (BYTES.load(Ordering::Relaxed) - before.1) / 2 / PAIRS;
+    let handles = Some((handles() - before.0) as f64 / 2.0 / PAIRS as f64);
     drop(streams);
-    let cost = Cost { calls: None, handles: Some(handles), heap: bytes / 2 / PAIRS };
-    costs.push(("open stream".into(), Some(cost)));
+    costs.push(("open stream".into(), Some(Cost { calls: None, handles, heap })));
     Ok(costs)
 }
 
+/// Does each operation once.
+fn operations<W: Way>(
+    way: W,
+    place: &Place,
+    listener: &W::Listener,
+    connected: impl FnOnce() -> io::Result<(W::Stream, W::Stream)>,
+) -> io::Result<Costs> {
+    let mut costs = Costs::new();
+    let mut report = |operation: &str, cost| costs.push((operation.into(), cost));
+    let elsewhere = Place::fresh(Some(BUFFER));
+    let (bind, other) = cost(|| way.bind(&elsewhere))?;
+    drop(other);
+    report("bind", Some(bind));
+
+    let (mut client, mut server) = if W::HAS_BACKLOG {
+        let (connect, client) = cost(|| way.connect(place))?;
+        let (accept, server) = cost(|| way.accept(listener))?;
+        report("connect", Some(connect));
+        report("accept", Some(accept));
+        (client, server)
+    } else {
+        report("connect", None);
+        report("accept", None);
+        connected()?
+    };
+    report("write 64 B", Some(cost(|| client.write_all(&[0; 64]))?.0));
+    report("read 64 B", Some(cost(|| server.read_exact(&mut [0; 64]))?.0));
+
+    // While one thread waits the other works, and the handles are those of both.
+    let mut wait = |operation: &str, full: usize, peer: Work<W>, work: Work<W>| {
+        let peer = |mut client| {
+            thread::sleep(A_WHILE);
+            peer(&mut client)
+        };
+        let (_, (cost, server)) = with_peer(way, place, listener, peer, |mut server| {
+            server.write_all(&vec![0; full])?;
+            Ok((cost(|| work(&mut server))?.0, server))
+        })?;
+        report(operation, Some(Cost { handles: None, ..cost }));
+        drop(server);
+        // Some close their handles on a thread of their own.
+        thread::sleep(A_WHILE);
+        io::Result::Ok(())
+    };
+    let read: Work<W> = |stream| stream.read_exact(&mut [0; 64]);
+    wait("read, waiting", 0, |stream| stream.write_all(&[0; 64]), read)?;
+    let read_all: Work<W> = |stream| stream.read_exact(&mut vec![0; 2 * BUFFER]);
+    wait("write 64 KiB, waiting", BUFFER, read_all, |stream| stream.write_all(&[0; BUFFER]))?;
+
+    let limited = W::TIMEOUTS == Some(true) && way.set_timeouts(&client, A_WHILE / 2).is_ok();
+    let timed_out = limited.then(|| cost(|| Ok(client.read(&mut [0; 64])))).transpose()?;
+    report("read, timed out", timed_out.map(|(cost, _)| cost));
+    let nonblocking = way.set_nonblocking(&server).is_ok();
+    let nothing = nonblocking.then(|| cost(|| Ok(way.try_read(&mut server, &mut [0; 64]))));
+    report("read, nonblocking, nothing there", nothing.transpose()?.map(|(cost, _)| cost));
+    let dropped = cost(|| {
+        drop(client);
+        thread::sleep(A_WHILE);
+        Ok(())
+    })?;
+    report("drop a stream", Some(dropped.0));
+    Ok(costs)
+}
+
+type Work<W> = fn(&mut <W as Way>::Stream) -> io::Result<()>;
+
 /// Does `peer` with a client on a thread of its own, and `work` with the server's end here.
 fn with_peer<W: Way, P: Send, T>(
+    way: W,
     place: &Place,
     listener: &W::Listener,
     peer: impl FnOnce(W::Stream) -> io::Result<P> + Send,
     work: impl FnOnce(W::Stream) -> io::Result<T>,
 ) -> io::Result<(P, T)> {
     thread::scope(|scope| {
-        let peer = scope.spawn(|| W::connect(place).and_then(peer));
-        let result = W::accept(listener).and_then(work)?;
+        let peer = scope.spawn(|| way.connect(place).and_then(peer));
+        let result = way.accept(listener).and_then(work)?;
         Ok((peer.join().expect("no panic")?, result))
     })
 }

@@ -7,12 +7,14 @@ use plotters::prelude::*;
 use serde_json::{Value, json};
 use statrs::statistics::{Data, Max, Min, OrderStatistics};
 
-use crate::cases::Failure;
 use crate::count::Costs;
-use crate::worker::Kind;
+use crate::worker::Failure;
 
 /// One sample that takes longer is enough.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The names of a way on the command line and in tables.
+pub type Way = (String, String);
 
 /// One case: its name, and for each way the nanoseconds of each round, or why there are none.
 pub struct Row {
@@ -66,14 +68,12 @@ impl Row {
             (Err(Some(reason)), _) => ("failed".into(), json!({ "failed": reason })),
             (Ok(rounds), Some(spread @ [median, least, most])) => {
                 let ratio = self.ratio(way);
-                let text = match ratio {
-                    Some(ratio) if way > 0 => format!("{} **×{}**", times(spread), short(ratio)),
-                    _ => times(spread),
-                };
+                let shown = ratio.filter(|_| way > 0);
+                let shown = shown.map_or(String::new(), |ratio| format!(" **×{}**", short(ratio)));
                 let json = json!({
                     "median": median, "least": least, "most": most, "ratio": ratio, "rounds": rounds,
                 });
-                (text, json)
+                (times(spread) + &shown, json)
             }
             _ => ("–".into(), Value::Null),
         }
@@ -81,34 +81,33 @@ impl Row {
 }
 
 /// What was measured, as a table, and what failed and why; or as JSON.
-pub fn measured(kinds: &[&Kind], rounds: usize, rows: &[Row], as_json: bool) -> String {
-    let cells = |row: &Row| (row.name.clone(), (0..kinds.len()).map(|way| row.cell(way)).collect());
-    let all = render(("case", "nanoseconds"), kinds, rows.iter().map(cells).collect(), as_json);
-    if as_json {
-        return all;
-    }
-    let mut failures = String::new();
-    for row in rows {
-        for (way, kind) in row.ways.iter().zip(kinds) {
-            if let Err(Some(reason)) = way {
-                failures += &format!("- {}, {}: {reason}\n", row.name, kind.title);
+pub fn measured(ways: &[Way], rounds: usize, rows: &[Row], as_json: bool) -> String {
+    let cells = |row: &Row| (0..ways.len()).map(|way| row.cell(way)).collect();
+    let all = rows.iter().map(|row| (row.name.clone(), cells(row))).collect();
+    let mut text = render(["case", "nanoseconds"], ways, all, as_json);
+    if !as_json {
+        let head = format!("Median of {rounds} rounds (least–most), and × the first column's.\n\n");
+        text.insert_str(0, &head);
+        for row in rows {
+            for (way, (_, title)) in row.ways.iter().zip(ways) {
+                if let Err(Some(reason)) = way {
+                    text += &format!("\nFailed: {}, {title}: {reason}\n", row.name);
+                }
             }
         }
     }
-    let failures = if failures.is_empty() { failures } else { format!("\nFailed:\n{failures}") };
-    format!("Median of {rounds} rounds (least–most), and × the first column's.\n\n{all}{failures}")
+    text
 }
 
 /// What was counted, as a table or as JSON.
-pub fn counted(kinds: &[&Kind], costs: &[Costs], as_json: bool) -> String {
+pub fn counted(ways: &[Way], costs: Vec<Costs>, as_json: bool) -> String {
     let cell = |costs: &Costs, at: usize| match costs.get(at) {
         Some((operation, Some(cost))) => {
-            let known =
-                |number: Option<f64>| number.map_or("–".into(), |number| number.to_string());
-            let calls = known(cost.calls.map(|calls| calls as f64));
+            let known = |number: Option<f64>| number.map_or("–".into(), |it| it.to_string());
             let unit = if operation == "open stream" { " B" } else { "" };
-            let text = format!("{calls} · {} · {}{unit}", known(cost.handles), cost.heap);
-            (text, json!(cost))
+            let (calls, handles) =
+                (known(cost.calls.map(|calls| calls as f64)), known(cost.handles));
+            (format!("{calls} · {handles} · {}{unit}", cost.heap), json!(cost))
         }
         _ => ("–".into(), Value::Null),
     };
@@ -117,13 +116,10 @@ pub fn counted(kinds: &[&Kind], costs: &[Costs], as_json: bool) -> String {
     let rows = operations.map(|(at, (operation, _))| {
         (operation.clone(), costs.iter().map(|costs| cell(costs, at)).collect())
     });
-    let all = render(("operation", "costs"), kinds, rows.collect(), as_json);
-    if as_json {
-        return all;
-    }
-    format!(
-        "System calls · kernel handles more than before · allocations (or bytes on the heap).\n\n{all}"
-    )
+    let all = render(["operation", "costs"], ways, rows.collect(), as_json);
+    let head =
+        "System calls · kernel handles more than before · allocations (or bytes on the heap).";
+    if as_json { all } else { format!("{head}\n\n{all}") }
 }
 
 /// A cell in a table and in JSON.
@@ -131,45 +127,39 @@ type Cell = (String, Value);
 
 /// A table in Markdown, or JSON.
 fn render(
-    (row, cell): (&str, &str),
-    kinds: &[&Kind],
+    [row, cell]: [&str; 2],
+    ways: &[Way],
     rows: Vec<(String, Vec<Cell>)>,
     as_json: bool,
 ) -> String {
     if as_json {
-        let names = || kinds.iter().map(|kind| kind.name.to_owned());
         let rows = rows.into_iter().map(|(name, cells)| {
-            let cells = names().zip(cells.into_iter().map(|(_, json)| json));
+            let cells = ways.iter().zip(cells).map(|((way, _), (_, json))| (way.clone(), json));
             json!({ row: name, cell: Value::from_iter(cells) })
         });
         return format!("{:#}\n", Value::from_iter(rows));
     }
-    let titles = kinds.iter().map(|kind| (kind.title.to_owned(), Value::Null)).collect();
-    let line = vec![("---".to_owned(), Value::Null); kinds.len()];
-    let rows = [(row.into(), titles), ("---".into(), line)].into_iter().chain(rows);
-    let text = |cells: Vec<Cell>| cells.into_iter().map(|(text, _)| format!(" {text} |"));
-    rows.map(|(name, cells)| format!("| {name} |{}\n", text(cells).collect::<String>())).collect()
+    let titles: String = ways.iter().map(|(_, title)| format!(" {title} |")).collect();
+    let mut text = format!("| {row} |{titles}\n|{}\n", " --- |".repeat(ways.len() + 1));
+    for (name, cells) in rows {
+        let cells: String = cells.iter().map(|(text, _)| format!(" {text} |")).collect();
+        text += &format!("| {name} |{cells}\n");
+    }
+    text
 }
 
 /// A picture in SVG: a line for each case and a dot for each way, at how many times as long as the
 /// first way it took.
-pub fn plot(kinds: &[&Kind], rounds: usize, rows: &[Row]) -> Result<String, Box<dyn Error>> {
-    const COLOURS: [RGBColor; 6] = [
-        RGBColor(0x44, 0x44, 0x44),
-        RGBColor(0xd6, 0x27, 0x28),
-        RGBColor(0x94, 0x67, 0xbd),
-        RGBColor(0x1f, 0x77, 0xb4),
-        RGBColor(0x2c, 0xa0, 0x2c),
-        RGBColor(0xbb, 0xbb, 0xbb),
-    ];
-    let ratios = rows.iter().flat_map(|row| (0..kinds.len()).filter_map(|way| row.ratio(way)));
+pub fn plot(ways: &[Way], rounds: usize, rows: &[Row]) -> Result<String, Box<dyn Error>> {
+    const COLOURS: [u32; 6] = [0x444444, 0xd62728, 0x9467bd, 0x1f77b4, 0x2ca02c, 0xbbbbbb];
+    let ratios = rows.iter().flat_map(|row| (0..ways.len()).filter_map(|way| row.ratio(way)));
     let [_, least, most] = spread(ratios.collect()).ok_or("nothing to draw")?;
     // What is far out is drawn at the edge.
     let (low, high) = (least.clamp(0.25, 0.9), most.clamp(2.0, 40.0));
     let caption = format!(
         "Time as a multiple of {}'s, which is at the left (median of {rounds} rounds; \
          what is at an edge may be far beyond it)",
-        kinds[0].title
+        ways[0].1
     );
     let name = |at: &SegmentValue<usize>| match at {
         SegmentValue::CenterOf(at) | SegmentValue::Exact(at) if *at < rows.len() => {
@@ -192,13 +182,14 @@ pub fn plot(kinds: &[&Kind], rounds: usize, rows: &[Row]) -> Result<String, Box<
     mesh.y_labels(rows.len()).y_label_formatter(&name);
     mesh.x_label_formatter(&|ratio| format!("×{}", short(*ratio))).draw()?;
     // This crate's own dots are on top.
-    for (way, kind) in kinds.iter().enumerate().rev() {
-        let style = COLOURS[way % COLOURS.len()].filled();
+    for (way, (_, title)) in ways.iter().enumerate().rev() {
+        let [_, r, g, b] = COLOURS[way % COLOURS.len()].to_be_bytes();
+        let style = RGBColor(r, g, b).filled();
         let dots = rows.iter().rev().enumerate().filter_map(|(at, row)| {
             let at = (row.ratio(way)?.clamp(low, high), SegmentValue::CenterOf(at));
             Some(Circle::new(at, if way == 0 { 2 } else { 5 }, style))
         });
-        chart.draw_series(dots)?.label(kind.title).legend(move |at| Circle::new(at, 5, style));
+        chart.draw_series(dots)?.label(title).legend(move |at| Circle::new(at, 5, style));
     }
     chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
     area.present()?;
@@ -208,11 +199,8 @@ pub fn plot(kinds: &[&Kind], rounds: usize, rows: &[Row]) -> Result<String, Box<
 
 /// Three digits.
 fn short(value: f64) -> String {
-    match value {
-        ..10.0 => format!("{value:.2}"),
-        10.0..100.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
+    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.decimals$}")
 }
 
 /// A spread of nanoseconds in one unit.

@@ -8,14 +8,9 @@ use std::time::Duration;
 
 /// The bytes that a pipe queues in each direction, and the size of most buffers.
 pub const BUFFER: usize = 64 << 10;
-/// In place of a pipe's buffer: what the way has by default. The raw calls have [`BUFFER`].
-pub const OWN: usize = 0;
 
-/// A way to move bytes. A stream is used by one thread at a time, a listener by the thread that made it.
-pub trait Way: 'static {
-    /// Its names on the command line and in tables.
-    const NAME: &str;
-    const TITLE: &str;
+/// A way to move bytes. One thread at a time uses a stream; the thread that made a listener uses it.
+pub trait Way: Copy + Send + Sync + 'static {
     /// Whether a client can connect while nobody accepts.
     const HAS_BACKLOG: bool = true;
     /// Whether it follows [`Place::buffer`].
@@ -26,42 +21,40 @@ pub trait Way: 'static {
     type Listener;
     type Stream: Read + Write + Send + 'static;
 
-    fn bind(place: &Place) -> io::Result<Self::Listener>;
-    fn accept(listener: &Self::Listener) -> io::Result<Self::Stream>;
-    fn connect(place: &Place) -> io::Result<Self::Stream>;
+    fn bind(self, place: &Place) -> io::Result<Self::Listener>;
+    fn accept(self, listener: &Self::Listener) -> io::Result<Self::Stream>;
+    fn connect(self, place: &Place) -> io::Result<Self::Stream>;
     /// Gives the stream a second owner.
-    fn try_clone(_: &Self::Stream) -> io::Result<Self::Stream> {
+    fn try_clone(self, _: &Self::Stream) -> io::Result<Self::Stream> {
         unsupported()
     }
     /// Sends `count` units of `unit` bytes, and receives as much, at once.
-    fn both_ways(stream: &mut Self::Stream, unit: usize, count: u64) -> io::Result<()> {
-        let mut reader = Self::try_clone(stream)?;
-        let reader = thread::spawn(move || {
-            let mut buf = vec![0; unit];
-            (0..count).try_for_each(|_| reader.read_exact(&mut buf))
-        });
-        let bytes = vec![0; unit];
-        (0..count).try_for_each(|_| stream.write_all(&bytes))?;
-        reader.join().expect("no panic")
+    fn both_ways(self, stream: &mut Self::Stream, unit: usize, count: u64) -> io::Result<()> {
+        let (mut reader, mut buf) = (self.try_clone(stream)?, vec![0; unit]);
+        let bytes = buf.clone();
+        at_once(
+            move || (0..count).try_for_each(|_| reader.read_exact(&mut buf)),
+            || (0..count).try_for_each(|_| stream.write_all(&bytes)),
+        )
     }
     /// Limits reads and writes.
-    fn set_timeouts(_: &Self::Stream, _: Duration) -> io::Result<()> {
+    fn set_timeouts(self, _: &Self::Stream, _: Duration) -> io::Result<()> {
         unsupported()
     }
     /// Prepares for [`try_read`](Self::try_read).
-    fn set_nonblocking(_: &Self::Stream) -> io::Result<()> {
+    fn set_nonblocking(self, _: &Self::Stream) -> io::Result<()> {
         unsupported()
     }
     /// Reads without waiting.
-    fn try_read(stream: &mut Self::Stream, buf: &mut [u8]) -> io::Result<usize> {
+    fn try_read(self, stream: &mut Self::Stream, buf: &mut [u8]) -> io::Result<usize> {
         stream.read(buf)
     }
     /// Makes two connected streams without a name that others could know.
-    fn pair() -> io::Result<(Self::Stream, Self::Stream)> {
+    fn pair(self) -> io::Result<(Self::Stream, Self::Stream)> {
         unsupported()
     }
-    /// Ends the reads that wait.
-    fn end_reads(_: &Self::Stream) -> io::Result<()> {
+    /// Ends the reads that wait, if there are any.
+    fn end_reads(self, _: &Self::Stream) -> io::Result<()> {
         unsupported()
     }
 }
@@ -71,16 +64,26 @@ pub fn unsupported<T>() -> io::Result<T> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Where to listen, and with what buffers.
+/// Receives on a thread of its own, and sends here.
+pub fn at_once(
+    receive: impl FnOnce() -> io::Result<()> + Send + 'static,
+    send: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let receiver = thread::spawn(receive);
+    send()?;
+    receiver.join().expect("no panic")
+}
+
+/// Where to listen, and with what buffers; none are those that the way has by default.
 pub struct Place {
     pub path: String,
     #[cfg_attr(unix, expect(dead_code, reason = "sockets have no such choice"))]
-    pub buffer: usize,
+    pub buffer: Option<usize>,
 }
 
 impl Place {
     /// A place that hasn't been used.
-    pub fn fresh(buffer: usize) -> Place {
+    pub fn fresh(buffer: Option<usize>) -> Place {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("winpipe-bench-{}-{count}", std::process::id());
@@ -108,23 +111,10 @@ pub fn calling() {
     let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
 }
 
-/// Reads; 0 is the end, which some ways say by an error.
+/// Reads; `Ok(0)` is the end, which some ways report as an error.
 pub fn read(stream: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
     match stream.read(buf) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         result => result,
     }
-}
-
-/// Reads until the buffer is full. `Ok(false)` is the end, before the first byte.
-pub fn read_full(stream: &mut impl Read, buf: &mut [u8]) -> io::Result<bool> {
-    let mut done = 0;
-    while done < buf.len() {
-        match read(stream, &mut buf[done..])? {
-            0 if done == 0 => return Ok(false),
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => done += count,
-        }
-    }
-    Ok(true)
 }

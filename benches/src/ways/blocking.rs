@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use winpipe::ipc;
 
-#[cfg(windows)]
-use crate::way::OWN;
 use crate::way::{Place, Way};
 
 /// What all but interprocess do as std does.
@@ -16,57 +14,57 @@ macro_rules! as_std {
         type Listener = $listener;
         type Stream = $stream;
 
-        fn accept(listener: &Self::Listener) -> io::Result<Self::Stream> {
+        fn accept(self, listener: &Self::Listener) -> io::Result<Self::Stream> {
             listener.accept().map(|(stream, _)| stream)
         }
 
-        fn try_clone(stream: &Self::Stream) -> io::Result<Self::Stream> {
+        fn try_clone(self, stream: &Self::Stream) -> io::Result<Self::Stream> {
             stream.try_clone()
         }
 
-        fn set_timeouts(stream: &Self::Stream, timeout: Duration) -> io::Result<()> {
+        fn set_timeouts(self, stream: &Self::Stream, timeout: Duration) -> io::Result<()> {
             stream.set_read_timeout(Some(timeout))?;
             stream.set_write_timeout(Some(timeout))
         }
 
-        fn set_nonblocking(stream: &Self::Stream) -> io::Result<()> {
+        fn set_nonblocking(self, stream: &Self::Stream) -> io::Result<()> {
             stream.set_nonblocking(true)
         }
 
-        fn pair() -> io::Result<(Self::Stream, Self::Stream)> {
+        fn pair(self) -> io::Result<(Self::Stream, Self::Stream)> {
             Self::Stream::pair()
         }
     };
 }
 
-/// This crate; on Unix its portable types, which are std's own there.
-pub struct Winpipe;
+/// This crate, with buffers of so many bytes whatever the case asks for; on Unix its portable types,
+/// which are std's own there.
+#[derive(Clone, Copy)]
+pub struct Winpipe(#[cfg_attr(unix, expect(dead_code))] pub Option<usize>);
 
 impl Way for Winpipe {
-    const NAME: &str = if cfg!(windows) { "winpipe" } else { "std" };
-    const TITLE: &str = if cfg!(windows) { "winpipe" } else { "std UnixStream" };
     const SETS_BUFFERS: bool = cfg!(windows);
     as_std!(ipc::Listener, ipc::Stream);
 
     #[cfg(windows)]
-    fn bind(place: &Place) -> io::Result<ipc::Listener> {
+    fn bind(self, place: &Place) -> io::Result<ipc::Listener> {
         let mut options = winpipe::ListenOptions::new();
-        if place.buffer != OWN {
-            options.inbound_buffer(place.buffer).outbound_buffer(place.buffer);
+        if let Some(bytes) = self.0.or(place.buffer) {
+            options.inbound_buffer(bytes).outbound_buffer(bytes);
         }
         options.bind(&place.path)
     }
 
     #[cfg(unix)]
-    fn bind(place: &Place) -> io::Result<ipc::Listener> {
+    fn bind(self, place: &Place) -> io::Result<ipc::Listener> {
         ipc::Listener::bind(&place.path)
     }
 
-    fn connect(place: &Place) -> io::Result<ipc::Stream> {
+    fn connect(self, place: &Place) -> io::Result<ipc::Stream> {
         ipc::Stream::connect(&place.path)
     }
 
-    fn end_reads(stream: &ipc::Stream) -> io::Result<()> {
+    fn end_reads(self, stream: &ipc::Stream) -> io::Result<()> {
         stream.shutdown(std::net::Shutdown::Read)
     }
 }
@@ -77,27 +75,27 @@ pub use windows::{Interprocess, Old};
 #[cfg(windows)]
 mod windows {
     use super::*;
+    use crate::way::BUFFER;
     use interprocess::TryClone;
     use interprocess::os::windows::named_pipe::pipe_mode::Bytes;
     use interprocess::os::windows::named_pipe::*;
     use winpipe_old::{WinListener, WinStream};
 
     /// What this crate was before it was written anew.
+    #[derive(Clone, Copy)]
     pub struct Old;
 
     impl Way for Old {
-        const NAME: &str = "old";
-        const TITLE: &str = "winpipe 0.1.1";
         const HAS_BACKLOG: bool = false;
         as_std!(WinListener, WinStream);
 
-        fn bind(place: &Place) -> io::Result<Self::Listener> {
+        fn bind(self, place: &Place) -> io::Result<WinListener> {
             WinListener::bind(&place.path)
         }
 
         /// Tries for longer than `connect`, which gives up when it met no `accept` five times; and
         /// again where it fails at once because another client came first.
-        fn connect(place: &Place) -> io::Result<Self::Stream> {
+        fn connect(self, place: &Place) -> io::Result<WinStream> {
             let timeout = Duration::from_secs(60);
             loop {
                 match WinStream::connect_with_timeout(&place.path, timeout) {
@@ -110,35 +108,34 @@ mod windows {
         }
     }
 
-    /// interprocess: the pipe that its local sockets are made of, with the same buffers as the others
-    /// (its own default is 512 bytes).
+    /// interprocess: the pipe that its local sockets are made of, with buffers of 64 KiB (its own
+    /// default is 512 bytes).
+    #[derive(Clone, Copy)]
     pub struct Interprocess;
 
     impl Way for Interprocess {
-        const NAME: &str = "interprocess";
-        const TITLE: &str = "interprocess 2.4";
         type Listener = PipeListener<Bytes, Bytes>;
         type Stream = DuplexPipeStream<Bytes>;
 
-        fn bind(place: &Place) -> io::Result<Self::Listener> {
+        fn bind(self, place: &Place) -> io::Result<Self::Listener> {
             let options = PipeListenerOptions::new().path(&*place.path);
-            let options = options.input_buffer_size_hint(64 << 10);
-            options.output_buffer_size_hint(64 << 10).create_duplex()
+            let options = options.input_buffer_size_hint(BUFFER as u32);
+            options.output_buffer_size_hint(BUFFER as u32).create_duplex()
         }
 
-        fn accept(listener: &Self::Listener) -> io::Result<Self::Stream> {
+        fn accept(self, listener: &Self::Listener) -> io::Result<Self::Stream> {
             listener.accept()
         }
 
-        fn connect(place: &Place) -> io::Result<Self::Stream> {
+        fn connect(self, place: &Place) -> io::Result<Self::Stream> {
             DuplexPipeStream::connect_by_path(&*place.path)
         }
 
-        fn try_clone(stream: &Self::Stream) -> io::Result<Self::Stream> {
+        fn try_clone(self, stream: &Self::Stream) -> io::Result<Self::Stream> {
             stream.try_clone()
         }
 
-        fn set_nonblocking(stream: &Self::Stream) -> io::Result<()> {
+        fn set_nonblocking(self, stream: &Self::Stream) -> io::Result<()> {
             stream.set_nonblocking(true)
         }
     }

@@ -15,6 +15,7 @@ use windows_sys::Win32::Foundation::ERROR_PIPE_BUSY;
 use crate::way::{Place, Way};
 
 /// tokio.
+#[derive(Clone, Copy)]
 pub struct Tokio;
 
 /// What tokio's manual keeps in the accept loop: the instance that the next client gets.
@@ -67,26 +68,23 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl Way for Tokio {
-    const NAME: &str = "tokio";
-    const TITLE: &str = "tokio 1";
     type Listener = Listener;
     type Stream = Stream;
 
-    fn bind(place: &Place) -> io::Result<Listener> {
-        let mut options = ServerOptions::new();
-        options.first_pipe_instance(true);
-        let first = block_on(async { options.create(&place.path) })?;
+    fn bind(self, place: &Place) -> io::Result<Listener> {
+        let first = async { ServerOptions::new().first_pipe_instance(true).create(&place.path) };
+        let first = block_on(first)?;
         Ok(Listener(place.path.clone(), first.into()))
     }
 
-    fn accept(Listener(path, idle): &Listener) -> io::Result<Stream> {
+    fn accept(self, Listener(path, idle): &Listener) -> io::Result<Stream> {
         block_on(idle.borrow().connect())?;
         let next = block_on(async { ServerOptions::new().create(path) })?;
         Ok(Stream(Some(Either::Left(idle.replace(next)))))
     }
 
     /// As tokio's manual does: tries again after 50 ms while the pipe is busy.
-    fn connect(place: &Place) -> io::Result<Stream> {
+    fn connect(self, place: &Place) -> io::Result<Stream> {
         loop {
             match block_on(async { ClientOptions::new().open(&place.path) }) {
                 Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY as i32) => {
@@ -98,7 +96,7 @@ impl Way for Tokio {
     }
 
     /// On one thread, as is tokio's way.
-    fn both_ways(stream: &mut Stream, unit: usize, count: u64) -> io::Result<()> {
+    fn both_ways(self, stream: &mut Stream, unit: usize, count: u64) -> io::Result<()> {
         let (mut reader, mut writer) = tokio::io::split(stream.end());
         let (bytes, mut buf) = (vec![0; unit], vec![0; unit]);
         let receive = async {
@@ -116,11 +114,11 @@ impl Way for Tokio {
         block_on(async { tokio::try_join!(receive, send) }).map(drop)
     }
 
-    fn set_nonblocking(_: &Stream) -> io::Result<()> {
+    fn set_nonblocking(self, _: &Stream) -> io::Result<()> {
         Ok(())
     }
 
-    fn try_read(stream: &mut Stream, buf: &mut [u8]) -> io::Result<usize> {
+    fn try_read(self, stream: &mut Stream, buf: &mut [u8]) -> io::Result<usize> {
         match stream.end() {
             Either::Left(server) => server.try_read(buf),
             Either::Right(client) => client.try_read(buf),
