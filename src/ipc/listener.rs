@@ -2,10 +2,8 @@
 
 use std::io;
 use std::iter::FusedIterator;
-use std::path::Path;
 use std::time::Duration;
 
-use crate::ipc::options::ListenOptions;
 use crate::ipc::system::{self, Address, Listening, Stream};
 
 /// A listener: std's `UnixListener` on Unix and [`WinListener`](crate::WinListener) on Windows, and
@@ -48,23 +46,6 @@ use crate::ipc::system::{self, Address, Listening, Stream};
 pub struct Listener(Listening);
 
 impl Listener {
-    /// Listens at the given path. This is [`ipc::bind`](crate::ipc::bind).
-    ///
-    /// # Errors
-    /// Those of [`ipc::bind`](crate::ipc::bind).
-    ///
-    /// # Examples
-    /// ```
-    /// use winpipe::ipc::{self, Listener};
-    ///
-    /// # let name = format!("winpipe-doc-listener-bind-{}", std::process::id());
-    /// let listener = Listener::bind(ipc::path(&name)?)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<Listener> {
-        ListenOptions::new().bind(path)
-    }
-
     /// Accepts the next client, or waits for one. Several threads can call this at once.
     ///
     /// On Unix this corresponds to calling `accept`, and `poll` if there is no client yet.

@@ -88,8 +88,10 @@ mod system;
 // What users see.
 #[cfg(not(winpipe_sim))]
 mod child;
-mod listener;
+// The docs list `bind` first.
 mod options;
+
+mod listener;
 mod peer;
 pub mod unix;
 

@@ -181,6 +181,25 @@ impl ListenOptions {
     }
 }
 
+impl Listener {
+    /// Listens at the given path. This is [`ipc::bind`](crate::ipc::bind).
+    ///
+    /// # Errors
+    /// Those of [`ipc::bind`](crate::ipc::bind).
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::ipc::{self, Listener};
+    ///
+    /// # let name = format!("winpipe-doc-listener-bind-{}", std::process::id());
+    /// let listener = Listener::bind(ipc::path(&name)?)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<Listener> {
+        ListenOptions::new().bind(path)
+    }
+}
+
 impl Default for ListenOptions {
     fn default() -> ListenOptions {
         ListenOptions::new()

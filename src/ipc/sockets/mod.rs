@@ -10,6 +10,8 @@ mod folder;
 mod lock;
 mod peer;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::process::Stdio;
