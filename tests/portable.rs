@@ -359,6 +359,7 @@ const ROUNDS: &str = "WINPIPE_ROUNDS";
     wine = "8",
     ignore = "Wine 8 ignores FILE_CREATE, so several may be bound at once"
 )]
+#[cfg_attr(winpipe_sim, ignore = "the simulated kernel has one process")]
 fn exactly_one_of_many_that_start_at_once_is_bound() {
     if let Ok(name) = env::var(ONE_OF_MANY) {
         return be_one_of_many(&name);
