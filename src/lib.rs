@@ -32,16 +32,12 @@
 //!     stream.read_to_string(&mut answer)?;
 //!     assert_eq!(answer, "HELLO");
 //!
-//!     server.join().expect("the server panicked")?;
-//!     // A pipe disappears with its listener, but a socket's file stays.
-//!     #[cfg(unix)]
-//!     std::fs::remove_file(&path)?;
-//!     Ok(())
+//!     server.join().expect("the server panicked")
 //! }
 //! ```
 //!
-//! [`ipc`] exports the types under the same names on every platform: on Unix those of std, on
-//! Windows those of this crate. The types of this crate correspond to those of std:
+//! [`ipc`] is one API for every platform: on Unix over std's types, on Windows over those of this
+//! crate. The types of this crate correspond to those of std:
 //!
 //! | `std::os::unix::net` | here |
 //! |---|---|
