@@ -32,16 +32,12 @@
 //!     stream.read_to_string(&mut answer)?;
 //!     assert_eq!(answer, "HELLO");
 //!
-//!     server.join().expect("the server panicked")?;
-//!     // A pipe disappears with its listener, but a socket's file stays.
-//!     #[cfg(unix)]
-//!     std::fs::remove_file(&path)?;
-//!     Ok(())
+//!     server.join().expect("the server panicked")
 //! }
 //! ```
 //!
-//! [`ipc`] exports the types under the same names on every platform: on Unix those of std, on
-//! Windows those of this crate. The types of this crate correspond to those of std:
+//! [`ipc`] is one API for every platform: on Unix over std's types, on Windows over those of this
+//! crate. The types of this crate correspond to those of std:
 //!
 //! | `std::os::unix::net` | here |
 //! |---|---|
@@ -131,6 +127,10 @@ pub use stream::WinStream;
 mod access;
 mod addr;
 mod input;
+#[cfg_attr(
+    not(any(windows, winpipe_sim)),
+    allow(dead_code, reason = "only listeners on Windows wait for a lock")
+)]
 mod lock;
 #[cfg(any(windows, winpipe_sim))]
 mod options;
@@ -153,6 +153,8 @@ mod stream;
 // Further methods of streams, options and SIDs, and the list of pipes.
 #[cfg(any(windows, winpipe_sim))]
 mod account;
+#[cfg(all(windows, not(winpipe_sim)))]
+mod child;
 #[cfg(any(windows, winpipe_sim))]
 mod connect;
 #[cfg(all(windows, not(winpipe_sim)))]

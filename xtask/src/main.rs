@@ -103,6 +103,9 @@ fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
         }
     }
     Running::start(platform.cargo("test").args(package).args(args), |_| {})?.finish(io::empty())?;
+    if args.is_empty() {
+        children(platform)?;
+    }
     if cfg!(windows) && args.is_empty() && is_elevated(&platform.sh)? {
         let test = "identity::a_service_of_the_system_may_belong_to_the_administrators";
         run_ignored(platform.cargo("test").args(package).args(["--test", "it"]), test)?;
@@ -115,6 +118,31 @@ fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
         let rest = ["--tests", "--no-default-features"];
         platform.native("check").args(package).args(rest).run()?;
         platform.cargo("check").args(package).args(rest).run()?;
+    }
+    Ok(())
+}
+
+/// Runs the tests with children in other languages, where their programs can be had.
+fn children(platform: &Platform) -> Result<()> {
+    let kinds = [false, true].into_iter().filter(|is_native| !is_native || cfg!(not(windows)));
+    for is_native in kinds {
+        let programs = [
+            ("WINPIPE_C_CHILD", platform.c_child(is_native)?, "a_c_program"),
+            ("WINPIPE_NODE", platform.node(is_native)?, "node"),
+        ];
+        for (variable, program, kind) in programs {
+            let Some(program) = program else {
+                say(&format!("SKIPPED: a child that is {kind}: it can't be had here"));
+                continue;
+            };
+            let cargo = match is_native {
+                true => platform.native("test"),
+                false => platform.cargo("test"),
+            };
+            let command = cargo.args(["--package", "winpipe", "--test", "children"]);
+            let test = format!("a_child_that_is_{kind}_gets_and_sends_every_byte");
+            run_ignored(command.env(variable, program), &test)?;
+        }
     }
     Ok(())
 }

