@@ -1,6 +1,7 @@
 //! `cargo xtask`: sets up what the project needs, then runs, tests or lints it. On Linux the
 //! Windows programs run under Wine.
 
+mod package;
 mod setup;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +13,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use xshell::{Cmd, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 /// Sets up what winpipe needs, then runs, tests or lints it
 ///
@@ -48,8 +49,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// rustfmt, clippy, docs, the directions of imports, the other Windows targets, the oldest Rust,
-    /// Miri
+    /// rustfmt, clippy, docs, the other Windows targets, the oldest Rust, Miri; and what would be
+    /// published: the package, minimal versions, licences, what changes since the last release
     Lint,
 }
 
@@ -161,32 +162,41 @@ fn lint(platform: &Platform) -> Result<()> {
         }
     }
 
-    let with = |toolchain, program| {
-        let command = cmd!(platform.sh, "rustup run {toolchain} {program}");
-        command.env_remove("CARGO").env_remove("RUSTC")
-    };
-    let is_there = |command: Cmd| command.quiet().ignore_stderr().read().is_ok();
-    if is_there(with(OLDEST_RUST, "rustc").arg("--version")) {
-        let add = cmd!(platform.sh, "rustup target add --toolchain {OLDEST_RUST} {TARGET}");
+    let sh = &platform.sh;
+    if is_there(rustup_run(sh, OLDEST_RUST, "rustc").arg("--version")) {
+        let add = cmd!(sh, "rustup target add --toolchain {OLDEST_RUST} {TARGET}");
         let targets: &[&[&str]] =
             if is_there(add) { &[&[], &["--target", TARGET]] } else { &[&[]] };
         for target in targets {
             for features in features {
-                let check = with(OLDEST_RUST, "cargo").args(["check", "--package", "winpipe"]);
+                let check =
+                    rustup_run(sh, OLDEST_RUST, "cargo").args(["check", "--package", "winpipe"]);
                 step(check.args(*target).args(features));
             }
         }
     } else {
         say(&format!("SKIPPED: `rustup toolchain install {OLDEST_RUST}` brings the oldest Rust"));
     }
-    if is_there(with("nightly", "cargo").args(["miri", "--version"])) {
-        step(with("nightly", "cargo").args(["miri", "test", "--lib", "protocol::"]));
+    if is_there(rustup_run(sh, "nightly", "cargo").args(["miri", "--version"])) {
+        step(rustup_run(sh, "nightly", "cargo").args(["miri", "test", "--lib", "protocol::"]));
     } else {
         say("SKIPPED: `rustup toolchain install nightly -c miri,rust-src` brings Miri");
     }
+    failed.extend(package::check(platform));
     ensure!(failed.is_empty(), "lint failed:\n  {}", failed.join("\n  "));
     say("lint found nothing");
     Ok(())
+}
+
+/// A program of another toolchain, which isn't confused by the one that runs us.
+fn rustup_run<'a>(sh: &'a Shell, toolchain: &str, program: &str) -> Cmd<'a> {
+    let command = cmd!(sh, "rustup run {toolchain} {program}");
+    command.env_remove("CARGO").env_remove("RUSTC")
+}
+
+/// Whether the command succeeds.
+fn is_there(command: Cmd) -> bool {
+    command.quiet().ignore_stderr().read().is_ok()
 }
 
 /// Runs a server and a client of the examples, in two processes.
