@@ -20,7 +20,7 @@ const NEEDED: [&str; 9] = [
     "LICENSE-MIT",
     "README.md",
     "SECURITY.md",
-    "examples/daemon.rs",
+    "examples/http.rs",
     "tests/conformance.rs",
 ];
 
