@@ -36,7 +36,7 @@ fn parent() -> io::Result<()> {
         answers.next().transpose()?.unwrap_or_default()
     );
 
-    // This time it thinks for longer than we wait. Nothing is lost by that.
+    // This time it thinks for longer than we wait. Its answer still comes.
     (&stream).write_all(b"think\n")?;
     stream.set_read_timeout(Some(Duration::from_millis(100)))?;
     match answers.next() {
