@@ -13,16 +13,15 @@
 
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
-use std::path::Path;
-use std::{env, fs, thread};
-use winpipe::ipc::{self, Listener, Stream};
+use std::{env, thread};
+use winpipe::ipc::{self, Stream};
 
 fn main() -> io::Result<()> {
     let name = env::args()
         .nth(1)
         .unwrap_or_else(|| "winpipe-digest".into());
     let path = ipc::path(&name)?;
-    let listener = bind(&path)?;
+    let listener = ipc::bind(&path)?;
     println!("listening on {}", path.display());
     for client in listener.incoming() {
         let client = client?;
@@ -39,20 +38,4 @@ fn answer(mut client: Stream) -> io::Result<()> {
     let mut hasher = Sha256::new();
     let size = io::copy(&mut client, &mut hasher)?;
     client.write_all(format!("{:x} {size}\n", hasher.finalize()).as_bytes())
-}
-
-/// Binds, also where a server that was killed left its socket file behind: on Unix, for a pipe
-/// leaves nothing.
-fn bind(path: &Path) -> io::Result<Listener> {
-    match ipc::bind(path) {
-        Err(error)
-            if error.kind() == io::ErrorKind::AddrInUse
-                && ipc::connect(path)
-                    .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
-                && fs::remove_file(path).is_ok() =>
-        {
-            ipc::bind(path)
-        }
-        outcome => outcome,
-    }
 }

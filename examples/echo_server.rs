@@ -8,14 +8,13 @@
 //! The same source runs on Unix and on Windows. The name of the place to meet may be given as an
 //! argument.
 
-use std::path::Path;
-use std::{env, fs, io, thread};
-use winpipe::ipc::{self, Listener, Stream};
+use std::{env, io, thread};
+use winpipe::ipc::{self, Stream};
 
 fn main() -> io::Result<()> {
     let name = env::args().nth(1).unwrap_or_else(|| "winpipe-echo".into());
     let path = ipc::path(&name)?;
-    let listener = bind(&path)?;
+    let listener = ipc::bind(&path)?;
     println!("listening on {}", path.display());
     for client in listener.incoming() {
         let client = client?;
@@ -31,20 +30,4 @@ fn main() -> io::Result<()> {
 /// Copies until the client shuts its writing half down.
 fn echo(client: &Stream) -> io::Result<u64> {
     io::copy(&mut &*client, &mut &*client)
-}
-
-/// Binds, also where a server that was killed left its socket file behind: on Unix, for a pipe
-/// leaves nothing.
-fn bind(path: &Path) -> io::Result<Listener> {
-    match ipc::bind(path) {
-        Err(error)
-            if error.kind() == io::ErrorKind::AddrInUse
-                && ipc::connect(path)
-                    .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
-                && fs::remove_file(path).is_ok() =>
-        {
-            ipc::bind(path)
-        }
-        outcome => outcome,
-    }
 }

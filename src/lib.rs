@@ -131,6 +131,10 @@ pub use stream::WinStream;
 mod access;
 mod addr;
 mod input;
+#[cfg_attr(
+    not(any(windows, winpipe_sim)),
+    allow(dead_code, reason = "only listeners on Windows wait for a lock")
+)]
 mod lock;
 #[cfg(any(windows, winpipe_sim))]
 mod options;
@@ -153,6 +157,8 @@ mod stream;
 // Further methods of streams, options and SIDs, and the list of pipes.
 #[cfg(any(windows, winpipe_sim))]
 mod account;
+#[cfg(all(windows, not(winpipe_sim)))]
+mod child;
 #[cfg(any(windows, winpipe_sim))]
 mod connect;
 #[cfg(all(windows, not(winpipe_sim)))]

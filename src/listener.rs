@@ -6,10 +6,11 @@ use std::io;
 use std::iter::FusedIterator;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::account;
 use crate::addr::WinPipeSocketAddr;
-use crate::lock::unpoisoned;
+use crate::lock::{TimedLock, unpoisoned};
 use crate::options::{ListenOptions, Sizes};
 use crate::protocol::backlog::Backlog;
 use crate::protocol::facts::Facts;
@@ -64,9 +65,9 @@ struct Shared {
     /// queue first.
     door: Mutex<()>,
     /// Locked by the one call that is accepting, even while it waits. So that call always waits on
-    /// the instance that the next client gets. The others wait for the lock, and follow the
-    /// settings in turn.
-    queue: Mutex<Queue>,
+    /// the instance that the next client gets. The others wait for the lock, until their time is
+    /// up, and follow the settings in turn.
+    queue: TimedLock<Queue>,
 }
 
 /// What all instances are created with.
@@ -191,7 +192,7 @@ impl WinListener {
             making,
             control: Control::new(),
             door: Mutex::new(()),
-            queue: Mutex::new(Queue {
+            queue: TimedLock::new(Queue {
                 backlog,
                 reject_remote: options.reject_remote,
             }),
@@ -231,15 +232,56 @@ impl WinListener {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn accept(&self) -> io::Result<(WinStream, WinPipeSocketAddr)> {
+        self.accept_until(None)
+    }
+
+    /// Accepts the next client, or waits for one as [`accept`](Self::accept) does, but at most this
+    /// long. With a timeout of zero it doesn't wait.
+    ///
+    /// The time also counts while another thread is waiting in `accept`, and gets the next client.
+    ///
+    /// # Errors
+    /// Those of [`accept`](Self::accept), and [`TimedOut`](io::ErrorKind::TimedOut): no client has
+    /// connected in this time.
+    ///
+    /// # On Unix
+    /// There is no such call.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-accept-timeout-{}", std::process::id());
+    /// let listener = winpipe::WinListener::bind(path)?;
+    /// let error = listener.accept_timeout(Duration::from_millis(10)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn accept_timeout(&self, timeout: Duration) -> io::Result<(WinStream, WinPipeSocketAddr)> {
+        // A deadline that the clock can't represent means no deadline.
+        self.accept_until(Instant::now().checked_add(timeout))
+    }
+
+    fn accept_until(
+        &self,
+        deadline: Option<Instant>,
+    ) -> io::Result<(WinStream, WinPipeSocketAddr)> {
         let records = record::hold();
         let shared = &*self.0;
         let pipe = loop {
             records.write();
-            let mut call = Call::new(&shared.control);
+            let mut call = Call::new(&shared.control).until(deadline);
             // Before passing the door, so that no recall is missed on the way to the queue.
             call.heed_recalls();
             drop(unpoisoned(shared.door.lock()));
-            let mut queue = unpoisoned(shared.queue.lock());
+            let locked = match deadline {
+                None => Some(shared.queue.lock()),
+                Some(deadline) => shared.queue.lock_until(deadline),
+            };
+            let Some(mut queue) = locked else {
+                return Err(io::ErrorKind::TimedOut.into());
+            };
             if shared.control.is_ended() {
                 return Err(aborted());
             }
@@ -250,9 +292,8 @@ impl WinListener {
                 Ok(()) => {}
                 Err(Stop::Recalled) => continue,
                 Err(Stop::Ended) => return Err(aborted()),
-                Err(Stop::WouldBlock | Stop::TimedOut) => {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
+                Err(Stop::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(Stop::TimedOut) => return Err(io::ErrorKind::TimedOut.into()),
                 Err(Stop::Failed(code)) => return Err(code.explain(Doing::Using)),
             }
             let reject_remote = queue.reject_remote;
@@ -399,7 +440,7 @@ impl WinListener {
         let shared = &*self.0;
         let _door = unpoisoned(shared.door.lock());
         shared.control.recall();
-        let mut queue = unpoisoned(shared.queue.lock());
+        let mut queue = shared.queue.lock();
         if shared.control.is_ended() {
             return Err(aborted());
         }
@@ -443,8 +484,15 @@ impl WinListener {
         let _records = record::hold();
         self.0.control.end();
         // The lock is released before the instances are closed.
-        let _closed = unpoisoned(self.0.queue.lock()).backlog.close();
+        let _closed = self.0.queue.lock().backlog.close();
         Ok(())
+    }
+}
+
+impl WinListener {
+    /// Whether it has been shut down.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.0.control.is_ended()
     }
 }
 
@@ -585,7 +633,6 @@ mod tests {
     use super::*;
     use crate::sys::fault;
     use std::io::{ErrorKind, Read, Write};
-    use std::time::Duration;
 
     fn path(name: &str) -> String {
         format!(r"\\.\pipe\winpipe-listener-{name}-{}", std::process::id())

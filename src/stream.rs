@@ -72,6 +72,9 @@ struct Shared {
     issuing: RwLock<()>,
     writing: Control,
     writing_half: WritingHalf,
+    /// The pipe that is written to, if that isn't the one that is read. It's closed where the other
+    /// marks the end.
+    outgoing: Option<RwLock<Option<Pipe>>>,
     facts: OnceLock<Facts>,
     local: WinPipeSocketAddr,
     peer: WinPipeSocketAddr,
@@ -481,7 +484,8 @@ impl WinStream {
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let _records = record::hold();
         let facts = self.facts()?;
-        if how == Shutdown::Write && !facts.has_messages {
+        let can_end = facts.has_messages || self.shared.outgoing.is_some();
+        if how == Shutdown::Write && !can_end {
             return Err(cannot_half_close());
         }
         if how != Shutdown::Write {
@@ -494,7 +498,7 @@ impl WinStream {
         // If writes are in progress, the last of them marks the end: no byte may come after the
         // mark.
         match self.shared.writing_half.close() {
-            _ if !facts.has_messages => Err(cannot_half_close()),
+            _ if !can_end => Err(cannot_half_close()),
             Then::Mark => self.mark_end(),
             Then::Nothing => Ok(()),
         }
@@ -531,11 +535,11 @@ impl WinStream {
         let _records = record::hold();
         self.facts()?;
         // With the peer gone, the flush would find nothing left to wait for.
-        let flushed = match self.pipe.local_information() {
+        let flushed = self.outgoing(|pipe| match pipe.local_information() {
             Ok(information) if information.is_closing => Err(Code::NO_DATA),
-            Ok(_) => self.pipe.flush_file_buffers(),
+            Ok(_) => pipe.flush_file_buffers(),
             Err(code) => Err(code),
-        };
+        });
         flushed.map_err(|code| code.explain(Doing::Using))
     }
 
@@ -616,6 +620,23 @@ impl WinStream {
         stream
     }
 
+    /// Creates a stream that reads from one pipe and writes to another, both of byte type and made
+    /// by this process.
+    #[cfg(all(windows, not(winpipe_sim)))]
+    pub(crate) fn over_two(incoming: Pipe, outgoing: Pipe, facts: Facts) -> WinStream {
+        let mut stream = WinStream::new(
+            incoming,
+            WinPipeSocketAddr::UNNAMED,
+            WinPipeSocketAddr::UNNAMED,
+            facts,
+        );
+        // Nobody else has a new stream.
+        if let Some(shared) = Arc::get_mut(&mut stream.shared) {
+            shared.outgoing = Some(RwLock::new(Some(outgoing)));
+        }
+        stream
+    }
+
     /// Creates a stream from a handle whose facts aren't known yet.
     pub(crate) fn adopt(
         pipe: Pipe,
@@ -627,6 +648,7 @@ impl WinStream {
             issuing: RwLock::new(()),
             writing: Control::new(),
             writing_half: WritingHalf::new(),
+            outgoing: None,
             facts: OnceLock::new(),
             local,
             peer,
@@ -776,7 +798,7 @@ impl Write for WinStream {
 impl Write for &WinStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.write_with(buf.len(), |range, attend| {
-            self.pipe.write_file(&buf[range], attend)
+            self.outgoing(|pipe| pipe.write_file(&buf[range], attend))
         })
     }
 
@@ -786,7 +808,9 @@ impl Write for &WinStream {
             (None, _) => self.write(&[]),
             (Some(only), None) => self.write(only),
             _ => self.write_with(vectored::total(bufs), |range, attend| {
-                vectored::gather(bufs, range, |part| self.pipe.write_file(part, attend))
+                vectored::gather(bufs, range, |part| {
+                    self.outgoing(|pipe| pipe.write_file(part, attend))
+                })
             }),
         }
     }

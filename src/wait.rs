@@ -127,6 +127,8 @@ pub(crate) struct Call<'a> {
     /// Which setting of the timeout `deadline` was computed from, once it was needed.
     timeouts: Option<u32>,
     deadline: Option<Instant>,
+    /// The call's own deadline, whatever the settings.
+    latest: Option<Instant>,
     recalls: Option<u32>,
 }
 
@@ -137,8 +139,15 @@ impl<'a> Call<'a> {
             control,
             timeouts: None,
             deadline: None,
+            latest: None,
             recalls: None,
         }
+    }
+
+    /// Also ends the call at this time.
+    pub(crate) fn until(mut self, latest: Option<Instant>) -> Call<'a> {
+        self.latest = latest;
+        self
     }
 
     /// Makes the call notice recalls from now on, and not only from when it begins to wait.
@@ -207,7 +216,7 @@ impl<'a> Call<'a> {
         }
         drop(settings);
 
-        match self.deadline {
+        match self.deadline.into_iter().chain(self.latest).min() {
             None => Ok(u32::MAX),
             Some(deadline) => match deadline.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => Err(Stop::TimedOut),

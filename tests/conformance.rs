@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{LIMIT, Random, clean_up, connection, connections, departs, fresh_path, text, within};
-use winpipe::ipc::{Listener, SocketAddr, Stream};
+use winpipe::ipc::unix::{SocketAddr, UnixListener as Listener, UnixStream as Stream};
 
 /// What a call fails with when its time is up.
 fn timed_out() -> ErrorKind {

@@ -9,7 +9,9 @@ use proc_macro2::{TokenStream, TokenTree};
 /// From the top. What is deeper in the tree is where its parent is, unless it's named itself.
 const LAYERS: [&[&str]; 6] = [
     &["ipc"],
-    &["connect", "listener", "handle", "handoff", "peer", "pipes"],
+    &[
+        "child", "connect", "listener", "handle", "handoff", "peer", "pipes",
+    ],
     &["stream"],
     &["account"],
     &["protocol", "wait"],

@@ -10,6 +10,7 @@ use crate::protocol::sending::Sending;
 use crate::stream::WinStream;
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::operation::{Attend, Transferred};
+use crate::sys::pipe::Pipe;
 use crate::sys::record;
 use crate::wait::{Call, Control, Stop};
 
@@ -32,7 +33,8 @@ impl WinStream {
         };
         let at_once = Control::new();
         Control::set_nonblocking([&at_once], true);
-        let written = Call::new(&at_once).run(|attend| self.pipe.write_file(message, attend));
+        let written = Call::new(&at_once)
+            .run(|attend| self.outgoing(|pipe| pipe.write_file(message, attend)));
         written.is_ok_and(|written| written.count == message.len())
     }
 
@@ -105,6 +107,20 @@ impl WinStream {
         0
     }
 
+    /// Calls `call` with the pipe that is written to.
+    pub(super) fn outgoing<T>(
+        &self,
+        call: impl FnOnce(&Pipe) -> Result<T, Code>,
+    ) -> Result<T, Code> {
+        match &self.shared.outgoing {
+            None => call(&self.pipe),
+            Some(outgoing) => match &*unpoisoned(outgoing.read()) {
+                Some(pipe) => call(pipe),
+                None => Err(Code::NO_DATA),
+            },
+        }
+    }
+
     /// Writes `total` bytes by calling `write` with the range of bytes that go next.
     pub(super) fn write_with(
         &self,
@@ -142,6 +158,11 @@ impl WinStream {
 
     /// Sends the mark of the end, unless it has been sent. Even a full pipe takes it.
     pub(super) fn mark_end(&self) -> io::Result<()> {
+        if let Some(outgoing) = &self.shared.outgoing {
+            // No call is writing any more.
+            drop(unpoisoned(outgoing.write()).take());
+            return Ok(());
+        }
         // Not under the control of the writing half, which is shut down: that must not stop the
         // mark.
         let open = Control::new();
@@ -167,7 +188,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let WinStream { shared, .. } = self.0;
         if shared.writing_half.leave() == Then::Mark
-            && self.0.facts().is_ok_and(|facts| facts.has_messages)
+            && (shared.outgoing.is_some() || self.0.facts().is_ok_and(|facts| facts.has_messages))
         {
             // `shutdown` has returned. Called again, it tries again.
             let _ = self.0.mark_end();

@@ -1,8 +1,8 @@
 //! The system calls, and nothing else.
 //!
 //! # The rules of this layer
-//! - It holds the crate's only `unsafe` code and its only use of `windows_sys`. It imports nothing
-//!   from the rest of the crate.
+//! - It holds the crate's only `unsafe` code and its only use of `windows_sys` and `libc`. It imports
+//!   nothing from the rest of the crate.
 //! - One function makes one system call. It has the call's name in snake case, or the name of what is
 //!   asked for, and its doc says which call it is.
 //! - Each `unsafe` block has a SAFETY comment that states the *fact* relied on.
@@ -21,9 +21,10 @@
 //! | `descriptor` | `Descriptor` | `Descriptor::from_sddl` |
 //! | `error` | `Code`, `Doing` | the error that the caller sees: `explain`, `refused`, … |
 //! | `operation` | `Operation`, `Event`, `Attend`, `Transferred`, `Waited` | `is_pending`, `is_complete`; `set`, `reset`, `wait` |
-//! | `pipe` | `Pipe`, `Device`, `Instance`, `LocalInformation`, `HandleState`, `Quality` | make, open, duplicate, connect, read, write, peek, flush, query, set, `origin`, the peer's process and session; `wait_named_pipe` |
+//! | `pipe` | `Pipe`, `Device`, `Instance`, `LocalInformation`, `HandleState`, `Quality` | make, open, duplicate, connect, read, write, peek, flush, query, set, `origin`, the peer's process and session; `open_child_end`, `wait_named_pipe` |
 //! | `process` | `Handle`, `Process` | `process_prng`, `Process::open`, `duplicate_handle` |
 //! | `record` | `Hold` | `hold`, `write` |
+//! | `socket` | | `peer`, of a Unix socket |
 //! | `text` | | `wide` |
 //! | `token` | `Token`, `Impersonated`, `AsProcess` | of this thread or a process and whose it is; `Impersonated::client_of`, `AsProcess::revert`; `is_member`, `lookup_account_sid`, `lookup_account_name` |
 //!
@@ -54,6 +55,8 @@ pub(crate) mod process;
 pub(crate) mod record;
 #[cfg(winpipe_sim)]
 mod sim;
+#[cfg(all(unix, not(winpipe_sim)))]
+pub(crate) mod socket;
 #[cfg(any(windows, winpipe_sim))]
 pub(crate) mod text;
 #[cfg(all(windows, not(winpipe_sim)))]

@@ -27,9 +27,9 @@ use windows_sys::Win32::Security::{
     SECURITY_QUALITY_OF_SERVICE, SECURITY_STATIC_TRACKING, SecurityIdentification,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    CreateFileW, FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_SHARE_READ, FILE_SHARE_WRITE,
-    FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA, FILE_WRITE_EA, FlushFileBuffers, OPEN_EXISTING,
-    ReadFile, SECURITY_ANONYMOUS, SECURITY_CONTEXT_TRACKING, SECURITY_DELEGATION,
+    CreateFileW, FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_READ_ATTRIBUTES, FILE_SHARE_READ,
+    FILE_SHARE_WRITE, FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA, FILE_WRITE_EA, FlushFileBuffers,
+    OPEN_EXISTING, ReadFile, SECURITY_ANONYMOUS, SECURITY_CONTEXT_TRACKING, SECURITY_DELEGATION,
     SECURITY_IDENTIFICATION, SECURITY_IMPERSONATION, SECURITY_SQOS_PRESENT, SYNCHRONIZE, WriteFile,
 };
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
@@ -524,6 +524,23 @@ pub(crate) fn open_peer(server: &Pipe) -> Result<Pipe, Code> {
         FILE_NON_DIRECTORY_FILE,
     )
     .map(Pipe::from)
+}
+
+/// Opens the client's end of an instance as [`open_peer`] does, for a child that reads it, or for
+/// one that writes to it. The handle is synchronous, as children expect, and isn't inheritable: std
+/// gives the child an inheritable duplicate. This corresponds to calling `NtOpenFile`.
+pub(crate) fn open_child_end(server: &Pipe, reads: bool) -> Result<OwnedHandle, Code> {
+    // Runtimes query the pipe, and set how it's read.
+    let access = match reads {
+        true => FILE_GENERIC_READ | FILE_WRITE_ATTRIBUTES,
+        false => FILE_WRITE_DATA | FILE_READ_ATTRIBUTES | FILE_WRITE_ATTRIBUTES | SYNCHRONIZE,
+    };
+    nt_open_file(
+        Some(server.as_handle()),
+        &[],
+        access,
+        FILE_NON_DIRECTORY_FILE | FILE_SYNCHRONOUS_IO_NONALERT,
+    )
 }
 
 fn nt_open_file(

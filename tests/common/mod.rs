@@ -9,7 +9,7 @@ use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 use std::{panic, process, thread};
 
-use winpipe::ipc::{Listener, Stream};
+use winpipe::ipc::unix::{UnixListener as Listener, UnixStream as Stream};
 
 /// How long anything may take before it counts as hung: much longer than it takes.
 pub const LIMIT: Duration = Duration::from_secs(60);
