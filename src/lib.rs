@@ -33,15 +33,12 @@
 //!     assert_eq!(answer, "HELLO");
 //!
 //!     server.join().expect("the server panicked")?;
-//!     // A pipe disappears with its listener, but a socket's file stays.
-//!     #[cfg(unix)]
-//!     std::fs::remove_file(&path)?;
 //!     Ok(())
 //! }
 //! ```
 //!
-//! [`ipc`] exports the types under the same names on every platform: on Unix those of std, on
-//! Windows those of this crate. The types of this crate correspond to those of std:
+//! [`ipc`] has what a daemon and its command line need, on every platform: its streams are std's on
+//! Unix, and those of this crate on Windows. The types of this crate correspond to those of std:
 //!
 //! | `std::os::unix::net` | here |
 //! |---|---|
@@ -64,7 +61,14 @@
 //!   otherwise.
 //! - There are no threads. Reads and writes allocate no memory, after the first of a thread.
 //!
-//! Differences from Unix are described in the "On Unix" section of each item.
+//! Differences from Unix are described in the "On Unix" section of each item. In the repository
+//! there are also [what people fall into][traps], [porting] from other crates, a [comparison] with
+//! them, and the [threats][security] that are defended against, with recipes.
+//!
+//! [traps]: https://docs.rs/crate/winpipe/latest/source/docs/TRAPS.md
+//! [porting]: https://docs.rs/crate/winpipe/latest/source/docs/PORTING.md
+//! [comparison]: https://docs.rs/crate/winpipe/latest/source/docs/COMPARE.md
+//! [security]: https://docs.rs/crate/winpipe/latest/source/SECURITY.md
 //!
 //! # Features
 //! `log` (on by default; `logging` is the same): every system call writes one `log::trace!` record
@@ -178,7 +182,11 @@ mod sys;
 #[cfg(any(windows, winpipe_sim))]
 mod wait;
 
-/// Runs the examples in the README as tests.
-#[cfg(all(doctest, windows))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+/// Runs the examples of these documents as tests; the package `benches` runs those of PORTING.md.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../SECURITY.md")]
+    struct Security;
+}

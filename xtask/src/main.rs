@@ -102,6 +102,12 @@ fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
         // Above the seam of `sys`, on another kernel.
         let test = platform.native("test").args(package).args(["--test", "conformance"]);
         Running::start(test.env("RUSTFLAGS", "--cfg winpipe_sim"), |_| {})?.finish(io::empty())?;
+        // The programs of docs/PORTING.md, which come from other crates.
+        let porting = ["--package", "winpipe-bench", "--doc"];
+        Running::start(platform.native("test").args(porting), |_| {})?.finish(io::empty())?;
+        if cfg!(not(windows)) {
+            Running::start(platform.cargo("test").args(porting), |_| {})?.finish(io::empty())?;
+        }
         // What the default features hide must compile without them too.
         let rest = ["--tests", "--no-default-features"];
         platform.native("check").args(package).args(rest).run()?;
