@@ -20,7 +20,7 @@ const NEEDED: [&str; 9] = [
     "LICENSE-MIT",
     "README.md",
     "SECURITY.md",
-    "examples/http.rs",
+    "examples/daemon.rs",
     "tests/conformance.rs",
 ];
 
