@@ -53,7 +53,7 @@ fn package(platform: &Platform) -> Result<()> {
     ensure!(stray.is_none(), "{stray:?} doesn't belong in the package");
 
     platform.native("package").args(package).run()?;
-    let id = cmd!(sh, "cargo pkgid --package winpipe").quiet().read()?;
+    let id = cmd!(sh, "cargo pkgid").quiet().read()?;
     let version = id.rsplit(['#', '@']).next().context("no version")?;
     let packed = platform.target_dir.join(format!("package/winpipe-{version}"));
     let size = fs::metadata(PathBuf::from(format!("{}.crate", packed.display())))?.len();
