@@ -32,13 +32,12 @@
 //!     stream.read_to_string(&mut answer)?;
 //!     assert_eq!(answer, "HELLO");
 //!
-//!     server.join().expect("the server panicked")?;
-//!     Ok(())
+//!     server.join().expect("the server panicked")
 //! }
 //! ```
 //!
-//! [`ipc`] has what a daemon and its command line need, on every platform: its streams are std's on
-//! Unix, and those of this crate on Windows. The types of this crate correspond to those of std:
+//! [`ipc`] is one API for every platform: on Unix over std's types, on Windows over those of this
+//! crate. The types of this crate correspond to those of std:
 //!
 //! | `std::os::unix::net` | here |
 //! |---|---|

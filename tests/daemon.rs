@@ -1,6 +1,8 @@
 //! The example `daemon` as its users see it: processes, their output, their exit codes, and what
 //! stays on the disk. The same source on every platform.
 
+#![cfg(not(winpipe_sim))]
+
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};

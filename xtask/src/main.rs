@@ -97,7 +97,12 @@ fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
         Running::start(platform.native("test").args(package).args(args), |_| {})?
             .finish(io::empty())?;
     }
-    Running::start(platform.cargo("test").args(package).args(args), |_| {})?.finish(io::empty())?;
+    let test = platform.cargo("test").args(package).args(args);
+    let test = match platform.c_child()? {
+        Some(child) => test.env("WINPIPE_C_CHILD", child),
+        None => test,
+    };
+    Running::start(test, |_| {})?.finish(io::empty())?;
     if args.is_empty() {
         // Above the seam of `sys`, on another kernel.
         let test = platform.native("test").args(package).args(["--test", "conformance"]);

@@ -101,6 +101,16 @@ impl Platform {
         cmd!(self.sh, "cargo {subcommand}")
     }
 
+    /// Compiles tests/child.c for Windows, where this isn't Windows; returns how Wine names it.
+    pub fn c_child(&self) -> Result<Option<String>> {
+        if cfg!(windows) {
+            return Ok(None);
+        }
+        let program = self.target_dir.join("child.exe");
+        cmd!(self.sh, "x86_64-w64-mingw32-gcc -O1 -o {program} tests/child.c").quiet().run()?;
+        Ok(Some(format!("Z:{}", program.display())))
+    }
+
     /// A `cargo SUBCOMMAND` that builds for Windows and runs there what it built.
     pub fn cargo(&self, subcommand: &str) -> Cmd<'_> {
         let command = if cfg!(windows) {

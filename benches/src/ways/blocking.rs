@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use winpipe::ipc;
+use winpipe::ipc::unix::{UnixListener, UnixStream};
 
 #[cfg(windows)]
 use crate::way::OWN;
@@ -39,17 +39,17 @@ macro_rules! as_std {
     };
 }
 
-/// This crate; on Unix its portable types, which are std's own there.
+/// This crate; on Unix std's names for its types, which are std's own there.
 pub struct Winpipe;
 
 impl Way for Winpipe {
     const NAME: &str = if cfg!(windows) { "winpipe" } else { "std" };
     const TITLE: &str = if cfg!(windows) { "winpipe" } else { "std UnixStream" };
     const SETS_BUFFERS: bool = cfg!(windows);
-    as_std!(ipc::Listener, ipc::Stream);
+    as_std!(UnixListener, UnixStream);
 
     #[cfg(windows)]
-    fn bind(place: &Place) -> io::Result<ipc::Listener> {
+    fn bind(place: &Place) -> io::Result<UnixListener> {
         let mut options = winpipe::ListenOptions::new();
         if place.buffer != OWN {
             options.inbound_buffer(place.buffer).outbound_buffer(place.buffer);
@@ -58,15 +58,15 @@ impl Way for Winpipe {
     }
 
     #[cfg(unix)]
-    fn bind(place: &Place) -> io::Result<ipc::Listener> {
-        ipc::Listener::bind(&place.path)
+    fn bind(place: &Place) -> io::Result<UnixListener> {
+        UnixListener::bind(&place.path)
     }
 
-    fn connect(place: &Place) -> io::Result<ipc::Stream> {
-        ipc::Stream::connect(&place.path)
+    fn connect(place: &Place) -> io::Result<UnixStream> {
+        UnixStream::connect(&place.path)
     }
 
-    fn end_reads(stream: &ipc::Stream) -> io::Result<()> {
+    fn end_reads(stream: &UnixStream) -> io::Result<()> {
         stream.shutdown(std::net::Shutdown::Read)
     }
 }
