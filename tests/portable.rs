@@ -84,7 +84,10 @@ fn a_client_that_nobody_accepts_is_refused_when_the_listener_ends() {
             let listener = ipc::bind(&path).unwrap();
             let mut client = ipc::connect(&path).unwrap();
             let _kept = match by_drop {
-                true => None,
+                true => {
+                    drop(listener);
+                    None
+                }
                 false => Some(listener).inspect(|listener| listener.shutdown().unwrap()),
             };
             // It's the end, or an error that says so.

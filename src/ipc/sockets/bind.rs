@@ -29,7 +29,8 @@ impl Listening {
     pub(crate) fn bind(path: &Path, wanted: Wanted) -> io::Result<Attempt<Listening>> {
         // A path that is too long is the error that std makes of it.
         SocketAddr::from_pathname(path)?;
-        // The working directory may be another one at the end.
+        // The working directory may be another one at the end. But a socket takes only a short path,
+        // so it gets the one that was given.
         let absolute = std::path::absolute(path)?;
         let mode = if wanted.everyone { 0o755 } else { 0o700 };
         let (lock, goes) = lock_in_folder(&absolute, mode)?;
@@ -39,14 +40,14 @@ impl Listening {
         let mut attempts = 0..ATTEMPTS;
         while let Err(errno) = rustix::net::bind(&socket, &addr) {
             let found = match errno {
-                Errno::ADDRINUSE if attempts.next().is_some() => occupant(&absolute)?,
+                Errno::ADDRINUSE if attempts.next().is_some() => occupant(path)?,
                 errno => return Err(errno.into()),
             };
             match found {
                 Occupant::Nobody => {}
                 Occupant::Server => return Ok(Attempt::Taken(errno.into())),
                 Occupant::Other => return Err(foreign(path)),
-                Occupant::Leftover(file) => remove_leftover(&absolute, &file)?,
+                Occupant::Leftover(file) => remove_leftover(path, &file)?,
             }
         }
         let place = Place::of(&absolute, goes.then(|| folder::of(&absolute)).flatten())?;
@@ -82,15 +83,15 @@ pub(crate) fn exists(path: &Path) -> io::Result<bool> {
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let absolute = std::path::absolute(path)?;
     // Nothing is made where there is nothing to remove.
-    if matches!(occupant(&absolute)?, Occupant::Nobody) {
+    if matches!(occupant(path)?, Occupant::Nobody) {
         return Ok(());
     }
     let _lock = Lock::take(&absolute)?;
-    match occupant(&absolute)? {
+    match occupant(path)? {
         Occupant::Nobody => Ok(()),
         Occupant::Server => Err(Errno::ADDRINUSE.into()),
         Occupant::Other => Err(foreign(path)),
-        Occupant::Leftover(file) => remove_leftover(&absolute, &file),
+        Occupant::Leftover(file) => remove_leftover(path, &file),
     }
 }
 
