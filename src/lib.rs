@@ -60,7 +60,14 @@
 //!   otherwise.
 //! - There are no threads. Reads and writes allocate no memory, after the first of a thread.
 //!
-//! Differences from Unix are described in the "On Unix" section of each item.
+//! Differences from Unix are described in the "On Unix" section of each item. In the repository
+//! there are also [what people fall into][traps], [porting] from other crates, a [comparison] with
+//! them, and the [threats][security] that are defended against, with recipes.
+//!
+//! [traps]: https://docs.rs/crate/winpipe/latest/source/docs/TRAPS.md
+//! [porting]: https://docs.rs/crate/winpipe/latest/source/docs/PORTING.md
+//! [comparison]: https://docs.rs/crate/winpipe/latest/source/docs/COMPARE.md
+//! [security]: https://docs.rs/crate/winpipe/latest/source/SECURITY.md
 //!
 //! # Features
 //! `log` (on by default; `logging` is the same): every system call writes one `log::trace!` record
@@ -174,7 +181,11 @@ mod sys;
 #[cfg(any(windows, winpipe_sim))]
 mod wait;
 
-/// Runs the examples in the README as tests.
-#[cfg(all(doctest, windows))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+/// Runs the examples of these documents as tests; the package `benches` runs those of PORTING.md.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../SECURITY.md")]
+    struct Security;
+}

@@ -20,11 +20,19 @@ fn tests(path: &Path, found: &mut HashSet<String>) {
     }
 }
 
-/// What stands between backticks in the last column of the tables whose last column is `test`.
+/// What stands between backticks in the last column of the tables whose last column is `test`, and in
+/// the paragraphs that begin with `Test:` or `Example:`.
 fn named(document: &str) -> Vec<&str> {
     let mut named = Vec::new();
     let mut is_ledger = false;
+    let mut is_list = false;
     for line in document.lines() {
+        is_list = line.starts_with("Test: ")
+            || line.starts_with("Example: ")
+            || (is_list && !line.is_empty());
+        if is_list {
+            named.extend(line.split('`').skip(1).step_by(2));
+        }
         let Some(row) = line.strip_prefix('|') else {
             is_ledger = false;
             continue;
@@ -45,10 +53,10 @@ fn every_test_that_a_document_names_is_there() {
     for folder in ["src", "tests"] {
         tests(&root.join(folder), &mut found);
     }
-    for document in ["ARCHITECTURE.md", "SECURITY.md"] {
+    for document in ["ARCHITECTURE.md", "SECURITY.md", "docs/TRAPS.md"] {
         let text = fs::read_to_string(root.join(document)).unwrap();
         let named = named(&text);
-        assert!(named.len() > 10, "{document} has a ledger: {named:?}");
+        assert!(named.len() > 10, "{document} names tests: {named:?}");
         for name in named {
             // A file stands for all the tests in it.
             let is_there = match name.contains('/') {

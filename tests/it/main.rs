@@ -23,3 +23,4 @@ mod names;
 mod options;
 mod reading_and_writing;
 mod timeouts;
+mod traps;

@@ -1,6 +1,7 @@
 //! `cargo xtask`: sets up what the project needs, then runs, tests or lints it. On Linux the
 //! Windows programs run under Wine.
 
+mod package;
 mod setup;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +13,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use xshell::{Cmd, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 /// Sets up what winpipe needs, then runs, tests or lints it
 ///
@@ -48,8 +49,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// rustfmt, clippy, docs, the directions of imports, the other Windows targets, the oldest Rust,
-    /// Miri
+    /// rustfmt, clippy, docs, the other Windows targets, the oldest Rust, Miri; and what would be
+    /// published: the package, minimal versions, licences, what changes since the last release
     Lint,
 }
 
@@ -97,9 +98,13 @@ fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
             run_ignored(platform.native("test").args(package).arg("--lib"), test)?;
         }
         if args.is_empty() && cfg!(target_os = "linux") && is_root(&platform.sh)? {
-            let test = "another_user_can_never_connect_whatever_the_umask_is";
-            let private_socket = ["--test", "private_socket"];
-            run_ignored(platform.native("test").args(package).args(private_socket), test)?;
+            for (program, test) in [
+                ("private_socket", "another_user_can_never_connect_whatever_the_umask_is"),
+                ("examples", "the_service_answers_everybody_and_ends_for_its_own_user"),
+            ] {
+                let native = platform.native("test").args(package).args(["--test", program]);
+                run_ignored(native, test)?;
+            }
         }
     }
     Running::start(platform.cargo("test").args(package).args(args), |_| {})?.finish(io::empty())?;
@@ -114,6 +119,12 @@ fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
         // Above the seam of `sys`, on another kernel.
         let test = platform.native("test").args(package).args(["--test", "conformance"]);
         Running::start(test.env("RUSTFLAGS", "--cfg winpipe_sim"), |_| {})?.finish(io::empty())?;
+        // The programs of docs/PORTING.md, which come from other crates.
+        let porting = ["--package", "winpipe-bench", "--doc"];
+        Running::start(platform.native("test").args(porting), |_| {})?.finish(io::empty())?;
+        if cfg!(not(windows)) {
+            Running::start(platform.cargo("test").args(porting), |_| {})?.finish(io::empty())?;
+        }
         // What the default features hide must compile without them too.
         let rest = ["--tests", "--no-default-features"];
         platform.native("check").args(package).args(rest).run()?;
@@ -195,7 +206,9 @@ fn lint(platform: &Platform) -> Result<()> {
             step(if platform.std_source.is_some() { clippy.args(excused) } else { clippy });
         }
     }
-    let clippy = platform.native("clippy").args(winpipe).args(deny);
+    // The examples need a system with processes.
+    let simulated = ["--package", "winpipe", "--lib", "--tests"];
+    let clippy = platform.native("clippy").args(simulated).args(deny);
     step(clippy.env("RUSTFLAGS", "--cfg winpipe_sim"));
     let doc = ["--no-deps", "--package", "winpipe"];
     step(platform.native("doc").args(doc).env("RUSTDOCFLAGS", "-D warnings"));
@@ -212,39 +225,50 @@ fn lint(platform: &Platform) -> Result<()> {
         }
     }
 
-    let with = |toolchain, program| {
-        let command = cmd!(platform.sh, "rustup run {toolchain} {program}");
-        command.env_remove("CARGO").env_remove("RUSTC")
-    };
-    let is_there = |command: Cmd| command.quiet().ignore_stderr().read().is_ok();
-    if is_there(with(OLDEST_RUST, "rustc").arg("--version")) {
-        let add = cmd!(platform.sh, "rustup target add --toolchain {OLDEST_RUST} {TARGET}");
+    let sh = &platform.sh;
+    if is_there(rustup_run(sh, OLDEST_RUST, "rustc").arg("--version")) {
+        let add = cmd!(sh, "rustup target add --toolchain {OLDEST_RUST} {TARGET}");
         let targets: &[&[&str]] =
             if is_there(add) { &[&[], &["--target", TARGET]] } else { &[&[]] };
         for target in targets {
             for features in features {
-                let check = with(OLDEST_RUST, "cargo").args(["check", "--package", "winpipe"]);
+                let check =
+                    rustup_run(sh, OLDEST_RUST, "cargo").args(["check", "--package", "winpipe"]);
                 step(check.args(*target).args(features));
             }
         }
     } else {
         say(&format!("SKIPPED: `rustup toolchain install {OLDEST_RUST}` brings the oldest Rust"));
     }
-    if is_there(with("nightly", "cargo").args(["miri", "--version"])) {
-        step(with("nightly", "cargo").args(["miri", "test", "--lib", "protocol::"]));
-        // Calls that race, on the simulated kernel. All of that is safe code, so only races, deadlocks and
-        // leaks are looked for, which is quicker.
-        let miri =
-            with("nightly", "cargo").args(["miri", "test", "--test", "conformance", "shutdown"]);
+    if is_there(rustup_run(sh, "nightly", "cargo").args(["miri", "--version"])) {
+        let miri = |arguments: &[&str]| {
+            rustup_run(sh, "nightly", "cargo").args(["miri", "test"]).args(arguments)
+        };
+        step(miri(&["--lib", "protocol::"]));
+        // Calls that race, on the simulated kernel. All of that is safe code, so only races, deadlocks
+        // and leaks are looked for, which is quicker.
         let flags =
             "-Zmiri-disable-isolation -Zmiri-disable-validation -Zmiri-disable-stacked-borrows";
-        step(miri.env("RUSTFLAGS", "--cfg winpipe_sim").env("MIRIFLAGS", flags));
+        let shutdown = miri(&["--test", "conformance", "shutdown"]).env("MIRIFLAGS", flags);
+        step(shutdown.env("RUSTFLAGS", "--cfg winpipe_sim"));
     } else {
         say("SKIPPED: `rustup toolchain install nightly -c miri,rust-src` brings Miri");
     }
+    failed.extend(package::check(platform));
     ensure!(failed.is_empty(), "lint failed:\n  {}", failed.join("\n  "));
     say("lint found nothing");
     Ok(())
+}
+
+/// A program of another toolchain, which isn't confused by the one that runs us.
+fn rustup_run<'a>(sh: &'a Shell, toolchain: &str, program: &str) -> Cmd<'a> {
+    let command = cmd!(sh, "rustup run {toolchain} {program}");
+    command.env_remove("CARGO").env_remove("RUSTC")
+}
+
+/// Whether the command succeeds.
+fn is_there(command: Cmd) -> bool {
+    command.quiet().ignore_stderr().read().is_ok()
 }
 
 /// Runs a server and a client of the examples, in two processes.

@@ -18,7 +18,7 @@ pub struct Platform {
     /// The sources of std, if std must be built from them.
     pub std_source: Option<PathBuf>,
     /// Where cargo puts what it builds; everything that the set-up makes lies there too.
-    target_dir: PathBuf,
+    pub target_dir: PathBuf,
     /// What starts a Windows program; none on Windows.
     runner: Option<PathBuf>,
     /// `--cfg wine` and `--cfg wine="8"`, after the flags that the user chose.
