@@ -20,7 +20,7 @@ use crate::ipc::system::{self, Stream};
 /// and write at once, as its threads don't wait for each other's calls. The handle of such a stream
 /// (`AsHandle`, `OwnedHandle`) is that of the pipe that is read, and the stream can't hand over
 /// handles. If the child reads by byte in parts, as most do, a write that times out may have been
-/// read in part: see [`half_close`](crate::ListenOptions::half_close).
+/// read in part: see [`half_close`](https://docs.rs/winpipe/latest/winpipe/struct.ListenOptions.html#method.half_close).
 ///
 /// # Errors
 /// Errors of the system, such as when the process has too many files open.

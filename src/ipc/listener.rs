@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::ipc::system::{self, Address, Listening, Stream};
 
-/// A listener: std's `UnixListener` on Unix and [`WinListener`](crate::WinListener) on Windows, and
+/// A listener: std's `UnixListener` on Unix and [`WinListener`](https://docs.rs/winpipe/latest/winpipe/struct.WinListener.html) on Windows, and
 /// besides [`accept_timeout`](Self::accept_timeout), [`shutdown`](Self::shutdown), and the removal
 /// of its file.
 ///

@@ -1,7 +1,7 @@
 //! One API on every platform: Unix sockets on Unix, named pipes on Windows.
 //!
 //! A program that is written for this module needs no `cfg`. A [`Stream`] is std's `UnixStream` on
-//! Unix and [`WinStream`](crate::WinStream) on Windows, which has the same methods. A [`Listener`]
+//! Unix and [`WinStream`](https://docs.rs/winpipe/latest/winpipe/struct.WinStream.html) on Windows, which has the same methods. A [`Listener`]
 //! is a small type around std's listener or ours, which go in and out by `From`. Beside them there
 //! is what a daemon and its command line need: a place to meet, one instance, a way to stop, the
 //! peer's user. `examples/daemon.rs` uses most of it.
@@ -108,10 +108,10 @@ pub type Stream = std::os::unix::net::UnixStream;
 #[cfg(all(unix, not(winpipe_sim)))]
 pub type SocketAddr = std::os::unix::net::SocketAddr;
 
-/// A connection: [`WinStream`](crate::WinStream).
+/// A connection: [`WinStream`](https://docs.rs/winpipe/latest/winpipe/struct.WinStream.html).
 #[cfg(any(windows, winpipe_sim))]
 pub type Stream = crate::stream::WinStream;
-/// The address of one end: [`WinPipeSocketAddr`](crate::WinPipeSocketAddr).
+/// The address of one end: [`WinPipeSocketAddr`](https://docs.rs/winpipe/latest/winpipe/struct.WinPipeSocketAddr.html).
 #[cfg(any(windows, winpipe_sim))]
 pub type SocketAddr = crate::addr::WinPipeSocketAddr;
 
@@ -131,8 +131,8 @@ pub type SocketAddr = crate::addr::WinPipeSocketAddr;
 /// runs as another account, which the system manages, with its own SID. So the elevated and the
 /// other programs of a person get different paths, and [`bind`] doesn't let them connect to each
 /// other. Where they must meet, use a name that both know, such as that of [`system_path`], a
-/// [`winpipe::Access`](crate::Access) with both accounts for the server, and
-/// [`ConnectOptions::expect_server`](crate::ConnectOptions::expect_server) for the client.
+/// [`winpipe::Access`](https://docs.rs/winpipe/latest/winpipe/struct.Access.html) with both accounts for the server, and
+/// [`ConnectOptions::expect_server`](https://docs.rs/winpipe/latest/winpipe/struct.ConnectOptions.html#method.expect_server) for the client.
 /// Similarly, on Unix, a program that `sudo` starts is root, and has root's path.
 ///
 /// This function doesn't bind anything.

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The users that can connect to a [`Listener`].
 ///
-/// It's what all platforms have. [`winpipe::Access`](crate::Access) has more on Windows. On Unix a
+/// It's what all platforms have. [`winpipe::Access`](https://docs.rs/winpipe/latest/winpipe/struct.Access.html) has more on Windows. On Unix a
 /// program can give the file a group and a mode after `bind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

@@ -11,7 +11,7 @@ use crate::ipc::system::{self, Stream, UserId};
 /// [`PeerCred::authenticated`], and nothing else. The rest is for messages.
 ///
 /// On Linux this corresponds to calling `getsockopt` with `SO_PEERCRED`, on macOS and BSD
-/// `getpeereid`, and on Windows [`WinStream::peer_cred`](crate::WinStream::peer_cred).
+/// `getpeereid`, and on Windows [`WinStream::peer_cred`](https://docs.rs/winpipe/latest/winpipe/struct.WinStream.html#method.peer_cred).
 ///
 /// # Errors
 /// Those of the system, if it tells nothing about the peer.
@@ -92,7 +92,7 @@ impl PeerCred {
     ///
     /// On Unix it's the peer's effective user when it connected or began to listen. On Windows only
     /// clients are authenticated, and not all of them:
-    /// [`winpipe::PeerCred::authenticated`](crate::PeerCred::authenticated) lists the cases. A
+    /// [`winpipe::PeerCred::authenticated`](https://docs.rs/winpipe/latest/winpipe/struct.PeerCred.html#method.authenticated) lists the cases. A
     /// client checks its server with [`is_same_user`](Self::is_same_user), or by connecting with
     /// [`ipc::connect`](crate::ipc::connect).
     ///
@@ -145,7 +145,7 @@ impl fmt::Display for PeerCred {
     }
 }
 
-/// A user: a user id on Unix, a [`Sid`](crate::Sid) on Windows. It's printed as the system writes
+/// A user: a user id on Unix, a [`Sid`](https://docs.rs/winpipe/latest/winpipe/struct.Sid.html) on Windows. It's printed as the system writes
 /// it, such as `1000` or `S-1-5-21-1-2-3-1001`.
 ///
 /// # Examples

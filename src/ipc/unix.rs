@@ -27,15 +27,15 @@ pub type SocketAddr = std::os::unix::net::SocketAddr;
 #[cfg(all(unix, not(winpipe_sim)))]
 pub type Incoming<'a> = std::os::unix::net::Incoming<'a>;
 
-/// A connection: [`WinStream`](crate::WinStream).
+/// A connection: [`WinStream`](https://docs.rs/winpipe/latest/winpipe/struct.WinStream.html).
 #[cfg(any(windows, winpipe_sim))]
 pub type UnixStream = crate::stream::WinStream;
-/// A listener: [`WinListener`](crate::WinListener).
+/// A listener: [`WinListener`](https://docs.rs/winpipe/latest/winpipe/struct.WinListener.html).
 #[cfg(any(windows, winpipe_sim))]
 pub type UnixListener = crate::listener::WinListener;
-/// The address of one end: [`WinPipeSocketAddr`](crate::WinPipeSocketAddr).
+/// The address of one end: [`WinPipeSocketAddr`](https://docs.rs/winpipe/latest/winpipe/struct.WinPipeSocketAddr.html).
 #[cfg(any(windows, winpipe_sim))]
 pub type SocketAddr = crate::addr::WinPipeSocketAddr;
-/// An endless iterator over the clients of a listener: [`WinIncoming`](crate::WinIncoming).
+/// An endless iterator over the clients of a listener: [`WinIncoming`](https://docs.rs/winpipe/latest/winpipe/struct.WinIncoming.html).
 #[cfg(any(windows, winpipe_sim))]
 pub type Incoming<'a> = crate::listener::WinIncoming<'a>;
