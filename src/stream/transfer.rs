@@ -1,5 +1,6 @@
 //! How a stream reads and writes: by the rules of `protocol`, waiting as `wait` does.
 
+use std::borrow::Borrow;
 use std::io;
 use std::ops::Range;
 use std::sync::RwLockReadGuard;
@@ -80,7 +81,7 @@ impl WinStream {
     }
 
     /// Copies the bytes that a peek shows; `None` if there are none.
-    pub(super) fn peek_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn peek_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         match self.pipe.peek_named_pipe(buf) {
             Ok(0) => Ok(None),
             Ok(count) => Ok(Some(count)),
@@ -98,18 +99,19 @@ impl WinStream {
         unpoisoned(self.shared.issuing.read())
     }
 
-    /// Records that there's nothing more to read, and wakes the other reads: the mark of the end is
-    /// one message, and only one read got it.
     pub(super) fn end_of_data(&self) -> usize {
-        self.shared.reading.end();
+        self.shared.end_of_data();
         0
     }
 
-    /// Writes `total` bytes by calling `write` with the range of bytes that go next.
-    pub(super) fn write_with(
+    /// Writes `total` bytes by calling `write` with the range of bytes that go next. If there is no
+    /// room for them now, calls `refused`, which may have another way to send some of them, and
+    /// says how many it sent.
+    pub(crate) fn write_with(
         &self,
         total: usize,
         mut write: impl FnMut(Range<usize>, Attend<'_>) -> Result<Transferred, Code>,
+        mut refused: impl FnMut(Range<usize>) -> Result<Option<usize>, Stop>,
     ) -> io::Result<usize> {
         let _records = record::hold();
         let facts = self.facts()?;
@@ -122,14 +124,24 @@ impl WinStream {
         while let Some(range) = sending.next() {
             let written = match self.shared.writing.is_ended() {
                 true => Err(Stop::Ended),
-                false => call.run(|attend| write(range, attend)),
+                false => call.run(|attend| write(range.clone(), attend)),
             };
             match written {
                 Ok(written) => sending.sent(written.count),
                 // There may be room for a part. After a timeout its parts don't wait either.
                 Err(stop @ (Stop::WouldBlock | Stop::TimedOut)) => {
                     obstacle = stop;
-                    sending.refused();
+                    match refused(range) {
+                        Ok(None) => sending.refused(),
+                        Ok(Some(count)) => {
+                            sending.sent(count);
+                            sending.stop();
+                        }
+                        Err(stop) => {
+                            obstacle = stop;
+                            sending.stop();
+                        }
+                    }
                 }
                 Err(stop) => {
                     obstacle = stop;
@@ -154,28 +166,34 @@ impl WinStream {
 }
 
 /// One call that writes.
-struct Turn<'a>(&'a WinStream);
+pub(crate) struct Turn<S: Borrow<WinStream>>(S);
 
-impl Turn<'_> {
+impl<S: Borrow<WinStream>> Turn<S> {
     /// Lets a call write, unless the writing half is shut down.
-    fn take(stream: &WinStream) -> Option<Turn<'_>> {
-        stream.shared.writing_half.enter().then(|| Turn(stream))
+    pub(crate) fn take(stream: S) -> Option<Turn<S>> {
+        let may_write = stream.borrow().shared.writing_half.enter();
+        may_write.then(|| Turn(stream))
+    }
+
+    /// The stream that it's the turn of.
+    pub(crate) fn stream(&self) -> &WinStream {
+        self.0.borrow()
     }
 }
 
-impl Drop for Turn<'_> {
+impl<S: Borrow<WinStream>> Drop for Turn<S> {
     fn drop(&mut self) {
-        let WinStream { shared, .. } = self.0;
-        if shared.writing_half.leave() == Then::Mark
-            && self.0.facts().is_ok_and(|facts| facts.has_messages)
+        let stream = self.stream();
+        if stream.shared.writing_half.leave() == Then::Mark
+            && stream.facts().is_ok_and(|facts| facts.has_messages)
         {
             // `shutdown` has returned. Called again, it tries again.
-            let _ = self.0.mark_end();
+            let _ = stream.mark_end();
         }
     }
 }
 
-fn stopped(stop: Stop) -> io::Error {
+pub(crate) fn stopped(stop: Stop) -> io::Error {
     match stop {
         Stop::WouldBlock | Stop::Recalled => io::ErrorKind::WouldBlock.into(),
         Stop::TimedOut => io::ErrorKind::TimedOut.into(),
