@@ -21,7 +21,9 @@ use crate::sys::record;
 use crate::sys::text::wide;
 use crate::sys::token::AsProcess;
 #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
-use crate::tokio::{accept::Accepting, port::Association};
+use crate::tokio::accept::Accepting;
+#[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+use crate::tokio::port::Association;
 use crate::wait::{Call, Control, Stop};
 
 /// A named pipe that listens for clients: `UnixListener` for Windows.

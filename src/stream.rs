@@ -1,5 +1,6 @@
 //! `WinStream`: one end of a connection.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
@@ -20,13 +21,12 @@ use crate::sys::pipe::{self, Instance, Pipe};
 use crate::sys::process::Handle;
 use crate::sys::record;
 #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
-use crate::tokio::{
-    port::{Association, wake},
-    readiness::Readiness,
-};
+use crate::tokio::port::{Association, wake};
+#[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+use crate::tokio::readiness::Readiness;
 use crate::wait::{Call, Control};
 
-pub(crate) mod transfer;
+mod transfer;
 
 /// One end of a connection over a named pipe: `UnixStream` for Windows.
 ///
@@ -83,7 +83,7 @@ pub(crate) struct Shared {
     handoff: Handoff<Handle>,
     /// Once the stream has been one of the async half.
     #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
-    pub(crate) readiness: OnceLock<Box<Readiness<transfer::Turn<Arc<WinStream>>>>>,
+    pub(crate) readiness: OnceLock<Box<Readiness<Turn<Arc<WinStream>>>>>,
 }
 
 impl WinStream {
@@ -682,7 +682,7 @@ impl WinStream {
 
     /// The readiness of the stream, for the async half.
     #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
-    pub(crate) fn readiness(&self) -> &Readiness<transfer::Turn<Arc<WinStream>>> {
+    pub(crate) fn readiness(&self) -> &Readiness<Turn<Arc<WinStream>>> {
         let new = || Box::new(Readiness::new(Association::default()));
         self.shared.readiness.get_or_init(new)
     }
@@ -723,6 +723,34 @@ impl Shared {
         #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
         if let Some(readiness) = self.readiness.get() {
             wake(readiness.take_wakers());
+        }
+    }
+}
+
+/// One call that writes.
+pub(crate) struct Turn<S: Borrow<WinStream>>(S);
+
+impl<S: Borrow<WinStream>> Turn<S> {
+    /// Lets a call write, unless the writing half is shut down.
+    pub(crate) fn take(stream: S) -> Option<Turn<S>> {
+        let may_write = stream.borrow().shared.writing_half.enter();
+        may_write.then(|| Turn(stream))
+    }
+
+    /// The stream that it's the turn of.
+    pub(crate) fn stream(&self) -> &WinStream {
+        self.0.borrow()
+    }
+}
+
+impl<S: Borrow<WinStream>> Drop for Turn<S> {
+    fn drop(&mut self) {
+        let stream = self.stream();
+        if stream.shared.writing_half.leave() == Then::Mark
+            && stream.facts().is_ok_and(|facts| facts.has_messages)
+        {
+            // `shutdown` has returned. Called again, it tries again.
+            let _ = stream.mark_end();
         }
     }
 }

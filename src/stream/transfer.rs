@@ -1,14 +1,12 @@
 //! How a stream reads and writes: by the rules of `protocol`, waiting as `wait` does.
 
-use std::borrow::Borrow;
 use std::io;
 use std::ops::Range;
 use std::sync::RwLockReadGuard;
 
 use crate::lock::unpoisoned;
-use crate::protocol::end::Then;
 use crate::protocol::sending::Sending;
-use crate::stream::WinStream;
+use crate::stream::{Turn, WinStream};
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::operation::{Attend, Transferred};
 use crate::sys::record;
@@ -162,34 +160,6 @@ impl WinStream {
             Err(Stop::Failed(code)) if !code.is_peer_gone() => Err(code.explain(Doing::Using)),
             _ => Ok(()),
         })
-    }
-}
-
-/// One call that writes.
-pub(crate) struct Turn<S: Borrow<WinStream>>(S);
-
-impl<S: Borrow<WinStream>> Turn<S> {
-    /// Lets a call write, unless the writing half is shut down.
-    pub(crate) fn take(stream: S) -> Option<Turn<S>> {
-        let may_write = stream.borrow().shared.writing_half.enter();
-        may_write.then(|| Turn(stream))
-    }
-
-    /// The stream that it's the turn of.
-    pub(crate) fn stream(&self) -> &WinStream {
-        self.0.borrow()
-    }
-}
-
-impl<S: Borrow<WinStream>> Drop for Turn<S> {
-    fn drop(&mut self) {
-        let stream = self.stream();
-        if stream.shared.writing_half.leave() == Then::Mark
-            && stream.facts().is_ok_and(|facts| facts.has_messages)
-        {
-            // `shutdown` has returned. Called again, it tries again.
-            let _ = stream.mark_end();
-        }
     }
 }
 

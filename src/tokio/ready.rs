@@ -1,7 +1,7 @@
 //! `Interest` and `Ready`: tokio's types of these names need its feature `net`.
 
 use std::fmt;
-use std::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, Sub, SubAssign};
+use std::ops::{BitAnd, BitOr, BitOrAssign, Sub};
 
 /// What a task waits for: `tokio::io::Interest`.
 ///
@@ -35,10 +35,6 @@ impl Interest {
 
     /// Returns what either of the two includes.
     #[must_use]
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "tokio's name, and it's const"
-    )]
     pub const fn add(self, other: Interest) -> Interest {
         Interest(self.0 | other.0)
     }
@@ -147,23 +143,11 @@ impl BitAnd for Ready {
     }
 }
 
-impl BitAndAssign for Ready {
-    fn bitand_assign(&mut self, other: Ready) {
-        self.0 &= other.0;
-    }
-}
-
 impl Sub for Ready {
     type Output = Ready;
 
     fn sub(self, other: Ready) -> Ready {
         Ready(self.0 & !other.0)
-    }
-}
-
-impl SubAssign for Ready {
-    fn sub_assign(&mut self, other: Ready) {
-        self.0 &= !other.0;
     }
 }
 

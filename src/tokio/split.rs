@@ -15,6 +15,51 @@ use crate::addr::WinPipeSocketAddr;
 use crate::tokio::ready::{Interest, Ready};
 use crate::tokio::stream::WinStream;
 
+impl WinStream {
+    /// Splits the stream into a half that reads and one that writes, which borrow it.
+    ///
+    /// # Examples
+    /// ```
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// let (mut one, mut other) = winpipe::tokio::WinStream::pair()?;
+    /// let (mut read, mut write) = one.split();
+    /// write.write_all(b"hello").await?;
+    /// # other.write_all(b"hello").await?;
+    /// # read.read(&mut [0; 9]).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
+        (ReadHalf(self), WriteHalf(self))
+    }
+
+    /// Splits the stream into a half that reads and one that writes, which can go to different
+    /// tasks. Dropping the writing half shuts it down.
+    ///
+    /// # Examples
+    /// ```
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// let (one, mut other) = winpipe::tokio::WinStream::pair()?;
+    /// let (_read, mut write) = one.into_split();
+    /// tokio::spawn(async move { write.write_all(b"hello").await });
+    /// let mut text = String::new();
+    /// other.read_to_string(&mut text).await?;
+    /// assert_eq!(text, "hello");
+    /// # Ok(()) }
+    /// ```
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        let stream = Arc::new(self);
+        let write = OwnedWriteHalf {
+            stream: Arc::clone(&stream),
+            shuts_down: true,
+        };
+        (OwnedReadHalf(stream), write)
+    }
+}
+
 /// The half of a stream that reads, borrowed from it by [`WinStream::split`].
 #[derive(Debug)]
 pub struct ReadHalf<'a>(&'a WinStream);
@@ -35,19 +80,6 @@ pub struct OwnedReadHalf(Arc<WinStream>);
 pub struct OwnedWriteHalf {
     stream: Arc<WinStream>,
     shuts_down: bool,
-}
-
-pub(super) fn split(stream: &mut WinStream) -> (ReadHalf<'_>, WriteHalf<'_>) {
-    (ReadHalf(stream), WriteHalf(stream))
-}
-
-pub(super) fn into_split(stream: WinStream) -> (OwnedReadHalf, OwnedWriteHalf) {
-    let stream = Arc::new(stream);
-    let write = OwnedWriteHalf {
-        stream: Arc::clone(&stream),
-        shuts_down: true,
-    };
-    (OwnedReadHalf(stream), write)
 }
 
 /// What both ways to read have.
@@ -256,10 +288,10 @@ impl OwnedReadHalf {
         if !Arc::ptr_eq(&self.0, &other.stream) {
             return Err(ReuniteError(self, other));
         }
-        let OwnedReadHalf(stream) = self;
+        let stream = self.0.again();
+        drop(self);
         other.forget();
-        // The halves were the only owners.
-        Ok(Arc::into_inner(stream).expect("it has one owner"))
+        Ok(stream)
     }
 }
 

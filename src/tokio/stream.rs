@@ -23,8 +23,7 @@ use crate::options::ConnectOptions;
 use crate::peer::PeerCred;
 use crate::protocol::facts::Found;
 use crate::protocol::vectored;
-use crate::stream::transfer::Turn;
-use crate::stream::{Shared, WinStream as Std};
+use crate::stream::{Shared, Turn, WinStream as Std};
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::operation::{Attend, Transferred};
 use crate::sys::port::Request;
@@ -33,7 +32,6 @@ use crate::tokio::connect;
 use crate::tokio::port::{self, Association, Owner, Waiter, wake};
 use crate::tokio::readiness::Conclusion;
 use crate::tokio::ready::{Interest, Ready};
-use crate::tokio::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::wait::Stop;
 
 /// One end of a connection over a named pipe: `tokio::net::UnixStream` for Windows.
@@ -793,42 +791,11 @@ impl WinStream {
         }
     }
 
-    /// Splits the stream into a half that reads and one that writes, which borrow it.
-    ///
-    /// # Examples
-    /// ```
-    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
-    /// let (mut one, mut other) = winpipe::tokio::WinStream::pair()?;
-    /// let (mut read, mut write) = one.split();
-    /// write.write_all(b"hello").await?;
-    /// # other.write_all(b"hello").await?;
-    /// # read.read(&mut [0; 9]).await?;
-    /// # Ok(()) }
-    /// ```
-    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
-        split::split(self)
-    }
-
-    /// Splits the stream into a half that reads and one that writes, which can go to different
-    /// tasks. Dropping the writing half shuts it down.
-    ///
-    /// # Examples
-    /// ```
-    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
-    /// let (one, mut other) = winpipe::tokio::WinStream::pair()?;
-    /// let (_read, mut write) = one.into_split();
-    /// tokio::spawn(async move { write.write_all(b"hello").await });
-    /// let mut text = String::new();
-    /// other.read_to_string(&mut text).await?;
-    /// assert_eq!(text, "hello");
-    /// # Ok(()) }
-    /// ```
-    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        split::into_split(self)
+    /// The same stream again, for one that is about to be dropped.
+    pub(super) fn again(&self) -> WinStream {
+        WinStream {
+            inner: Arc::clone(&self.inner),
+        }
     }
 
     fn poll_readable(&self, context: &mut Context<'_>, waiter: Waiter) -> Poll<io::Result<()>> {
