@@ -35,7 +35,7 @@ impl WinStream {
         written.is_ok_and(|written| written.count == message.len())
     }
 
-    pub(super) fn read_with(
+    pub(crate) fn read_with(
         &self,
         read: impl FnOnce(Attend<'_>) -> Result<Transferred, Code>,
     ) -> io::Result<usize> {

@@ -131,7 +131,7 @@ pub(crate) fn pin_module() -> Result<(), Code> {
 pub(crate) struct Request {
     /// Owned. The kernel may write to it while `state` says that it's pending.
     overlapped: NonNull<OVERLAPPED>,
-    /// What the kernel may read meanwhile.
+    /// What the kernel may read or write meanwhile.
     bytes: Vec<u8>,
     state: State,
 }
@@ -189,6 +189,23 @@ impl Request {
             unsafe {
                 let nothing = NonNull::<u8>::dangling().as_ptr();
                 ReadFile(handle, nothing, 0, ptr::null_mut(), overlapped)
+            }
+        })
+    }
+
+    /// Issues a read of at most 64 KiB into memory of its own, from where nobody takes it. This
+    /// corresponds to calling `ReadFile`.
+    pub(crate) fn discard(&mut self, pipe: &Pipe) -> Result<Option<Transferred>, Code> {
+        let handle = pipe.as_handle().as_raw_handle();
+        if self.is_idle() {
+            self.bytes.resize(64 << 10, 0);
+        }
+        self.issue("ReadFile", |overlapped, bytes| {
+            // SAFETY: the bytes and the OVERLAPPED are owned, and live until the operation is over,
+            // as `drop` guarantees. Until then nobody looks at the bytes.
+            unsafe {
+                let (at, len) = (bytes.as_mut_ptr(), bytes.len() as u32);
+                ReadFile(handle, at, len, ptr::null_mut(), overlapped)
             }
         })
     }
@@ -292,13 +309,13 @@ impl Request {
     fn issue(
         &mut self,
         _name: &str,
-        call: impl FnOnce(*mut OVERLAPPED, &[u8]) -> BOOL,
+        call: impl FnOnce(*mut OVERLAPPED, &mut [u8]) -> BOOL,
     ) -> Result<Option<Transferred>, Code> {
         assert!(self.is_idle(), "a request is issued while it's in progress");
         // SAFETY: the request is idle, so nothing else uses the OVERLAPPED. Without an event, the
         // operation isn't cancelled when this thread ends.
         unsafe { self.overlapped.write(OVERLAPPED::default()) };
-        let ok = call(self.overlapped.as_ptr(), &self.bytes);
+        let ok = call(self.overlapped.as_ptr(), &mut self.bytes);
         let code = Code::last();
         trace!("{_name}({:#x}) = {ok}, {code:?}", self.address());
         let more = match (ok, code) {

@@ -40,6 +40,7 @@ use crate::tokio::stream::WinStream;
 /// ```
 pub struct WinListener {
     inner: Std,
+    waiter: Waiter,
 }
 
 impl WinListener {
@@ -118,7 +119,10 @@ impl WinListener {
     /// ```
     pub fn from_std(listener: Std) -> io::Result<WinListener> {
         listener.set_nonblocking(true)?;
-        Ok(WinListener { inner: listener })
+        Ok(WinListener {
+            inner: listener,
+            waiter: Waiter::new(),
+        })
     }
 
     /// Turns the listener into a blocking one, which is set to nonblocking. Clients that have
@@ -178,7 +182,7 @@ impl WinListener {
         &self,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<(WinStream, WinPipeSocketAddr)>> {
-        self.poll_accept_as(context, Waiter::Poll)
+        self.poll_accept_as(context, self.waiter)
     }
 
     fn poll_accept_as(

@@ -193,61 +193,59 @@ pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
     }
 }
 
+/// Who waits: a future, or all that is polled through a stream or a listener, of which the task that
+/// polled last is woken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Waiter(u64);
+
+impl Waiter {
+    /// One that differs from all others.
+    pub(crate) fn new() -> Waiter {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Waiter(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// The tasks that wait for one thing.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
-    /// The task that polled last.
-    last: Option<Waker>,
-    /// The tasks that wait in a future of their own, by its number.
-    futures: Vec<(Waiter, Waker)>,
-}
-
-/// Who waits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Waiter {
-    /// A method that is polled: the task that calls it last is woken.
-    Poll,
-    /// A future. Each is woken.
-    Future(u64),
-}
-
-impl Waiter {
-    /// A future that differs from all others.
-    pub(crate) fn new() -> Waiter {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        Waiter::Future(LAST.fetch_add(1, Ordering::Relaxed))
-    }
+    /// The one that there usually is, so that it takes no further memory.
+    first: Option<(Waiter, Waker)>,
+    others: Vec<(Waiter, Waker)>,
 }
 
 impl Wakers {
-    /// Adds a task. Returns a waker to be dropped after the lock is released.
+    /// Adds a task, in place of the one that the waiter had. Returns a waker to be dropped after the
+    /// lock is released.
     #[must_use]
     pub(crate) fn add(&mut self, waiter: Waiter, waker: Waker) -> Option<Waker> {
-        match waiter {
-            Waiter::Poll => self.last.replace(waker),
-            waiter => match self.futures.iter_mut().find(|(it, _)| *it == waiter) {
-                Some((_, old)) => Some(std::mem::replace(old, waker)),
-                None => {
-                    self.futures.push((waiter, waker));
-                    None
-                }
-            },
+        let mut all = self.first.iter_mut().chain(&mut self.others);
+        if let Some((_, old)) = all.find(|(it, _)| *it == waiter) {
+            return Some(std::mem::replace(old, waker));
         }
+        match self.first {
+            None => self.first = Some((waiter, waker)),
+            Some(_) => self.others.push((waiter, waker)),
+        }
+        None
     }
 
-    /// Removes a future. Returns its waker, to be dropped after the lock is released.
+    /// Removes a task. Returns its waker, to be dropped after the lock is released.
     #[must_use]
     pub(crate) fn remove(&mut self, waiter: Waiter) -> Option<Waker> {
-        let at = self.futures.iter().position(|(it, _)| *it == waiter)?;
-        Some(self.futures.swap_remove(at).1)
+        if self.first.as_ref().is_some_and(|(it, _)| *it == waiter) {
+            return self.first.take().map(|(_, waker)| waker);
+        }
+        let at = self.others.iter().position(|(it, _)| *it == waiter)?;
+        Some(self.others.swap_remove(at).1)
     }
 
     /// Takes all of them, to be woken after the lock is released.
     #[must_use]
     pub(crate) fn take(&mut self) -> Vec<Waker> {
-        let futures = std::mem::take(&mut self.futures);
-        let futures = futures.into_iter().map(|(_, waker)| waker);
-        self.last.take().into_iter().chain(futures).collect()
+        let others = std::mem::take(&mut self.others);
+        let all = self.first.take().into_iter().chain(others);
+        all.map(|(_, waker)| waker).collect()
     }
 }
 

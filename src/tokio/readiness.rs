@@ -14,46 +14,50 @@ use crate::lock::unpoisoned;
 use crate::protocol::facts::Found;
 use crate::sys::error::Code;
 use crate::sys::operation::Transferred;
+use crate::sys::pipe::Pipe;
 use crate::sys::port::{Arrival, Request};
 use crate::tokio::port::{Association, Waiter, Wakers, wake};
 
-/// The readiness of a stream. While its slot is full, it holds a `Turn`: what must last until the
-/// chunk is with the peer.
+/// The readiness of a stream.
 pub(crate) struct Readiness<Turn>(Mutex<State<Turn>>);
 
 struct State<Turn> {
     association: Association,
-    reading: Direction,
-    writing: Direction,
-    /// Whether a read that didn't fill its buffer was followed by more data last time.
-    comes_in_bursts: bool,
-    slot: Option<Turn>,
-    /// Why a chunk that was reported couldn't be sent. The next call returns it.
-    lost: Option<Code>,
+    reading: Reading,
+    /// Once a write has been refused. Before, the stream is ready to write.
+    writing: Option<Box<Writing<Turn>>>,
 }
 
-struct Direction {
+#[derive(Default)]
+struct Reading {
     is_ready: bool,
+    /// Whether a read that took all of a message was followed by more data last time.
+    comes_in_bursts: bool,
+    /// Whether what comes is thrown away, because nobody reads any more.
+    discards: bool,
     request: Option<Request>,
     wakers: Wakers,
 }
 
-impl Direction {
-    fn new(is_ready: bool) -> Direction {
-        Direction {
-            is_ready,
-            request: None,
+struct Writing<Turn> {
+    is_ready: bool,
+    /// While the slot is full: what must last until the chunk is with the peer.
+    turn: Option<Turn>,
+    /// Why a chunk that was reported couldn't be sent. The next call returns it.
+    lost: Option<Code>,
+    request: Request,
+    wakers: Wakers,
+}
+
+impl<Turn> Writing<Turn> {
+    fn new() -> Box<Writing<Turn>> {
+        Box::new(Writing {
+            is_ready: true,
+            turn: None,
+            lost: None,
+            request: Request::new(),
             wakers: Wakers::default(),
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.request.as_ref().is_none_or(Request::is_idle)
-    }
-
-    fn arrived(&mut self, address: usize) -> Option<Arrival> {
-        let request = self.request.as_mut()?;
-        (request.address() == address).then(|| request.arrived())
+        })
     }
 }
 
@@ -76,11 +80,8 @@ impl<Turn> Readiness<Turn> {
     pub(crate) fn new(association: Association) -> Readiness<Turn> {
         Readiness(Mutex::new(State {
             association,
-            reading: Direction::new(false),
-            writing: Direction::new(true),
-            comes_in_bursts: false,
-            slot: None,
-            lost: None,
+            reading: Reading::default(),
+            writing: None,
         }))
     }
 
@@ -110,7 +111,6 @@ impl<Turn> Readiness<Turn> {
         let State {
             association,
             reading,
-            comes_in_bursts,
             ..
         } = &mut *state;
         let old = reading.wakers.add(waiter, waker);
@@ -125,7 +125,7 @@ impl<Turn> Readiness<Turn> {
             Ok(None) => Poll::Pending,
             Ok(Some(found)) => {
                 reading.is_ready = true;
-                *comes_in_bursts = true;
+                reading.comes_in_bursts = true;
                 wakers = reading.wakers.take();
                 Poll::Ready(Ok(found))
             }
@@ -139,21 +139,43 @@ impl<Turn> Readiness<Turn> {
 
     /// Records that there was nothing to read.
     pub(crate) fn nothing_to_read(&self) {
-        let mut state = self.lock();
-        state.reading.is_ready = false;
-        state.comes_in_bursts = false;
+        let reading = &mut self.lock().reading;
+        reading.is_ready = false;
+        reading.comes_in_bursts = false;
     }
 
-    /// Records that a read didn't fill its buffer, so that it may have been the last of the data.
-    pub(crate) fn short_read(&self) {
-        let mut state = self.lock();
-        state.reading.is_ready &= state.comes_in_bursts;
+    /// Records that a read took all of a message, so that it may have been the last of the data.
+    pub(crate) fn read_all(&self) {
+        let reading = &mut self.lock().reading;
+        reading.is_ready &= reading.comes_in_bursts;
     }
 
-    /// Cancels the empty read, if `handle` is what it was issued on.
-    pub(crate) fn cancel_read(&self, handle: &impl std::os::windows::io::AsHandle) {
-        if let Some(request) = &mut self.lock().reading.request {
-            request.cancel(handle);
+    /// Ends the waits of a stream over `pipe` that is being dropped. If a full slot outlives it,
+    /// and `is_last` says of the number of requests in flight that no other stream reads this end,
+    /// `discard` issues a read that throws away what comes. Otherwise two ends that were dropped
+    /// with full slots would wait for each other for ever.
+    pub(crate) fn close(
+        &self,
+        pipe: &Pipe,
+        is_last: impl FnOnce(usize) -> bool,
+        discard: impl FnOnce(&Association, &mut Request) -> Issued,
+    ) {
+        let mut state = self.lock();
+        let State {
+            association,
+            reading,
+            writing,
+        } = &mut *state;
+        let request = reading.request.get_or_insert_with(Request::new);
+        request.cancel(pipe);
+        let is_full = writing.as_ref().is_some_and(|it| it.turn.is_some());
+        if is_full && is_last(1 + usize::from(!request.is_idle())) {
+            reading.discards = true;
+            // If a request is in flight, its packet leads to the next one.
+            if request.is_idle() {
+                // If that fails, there is nothing more to be done.
+                let _ = discard(association, request);
+            }
         }
     }
 
@@ -164,9 +186,10 @@ impl<Turn> Readiness<Turn> {
         waiter: Waiter,
         is_ended: impl Fn() -> bool,
     ) -> Poll<()> {
-        self.poll_slot(context, waiter, |state| {
-            (state.writing.is_ready || is_ended()).then_some(())
+        self.poll_slot(context, waiter, |writing| {
+            (writing.is_ready || is_ended()).then_some(())
         })
+        .map(Option::unwrap_or_default)
     }
 
     /// Waits until everything that was reported is with the peer, and returns the error if that
@@ -176,28 +199,35 @@ impl<Turn> Readiness<Turn> {
         context: &mut Context<'_>,
         waiter: Waiter,
     ) -> Poll<Result<(), Code>> {
-        self.poll_slot(context, waiter, |state| {
-            let is_free = state.writing.is_idle();
-            is_free.then(|| state.lost.take().map_or(Ok(()), Err))
+        self.poll_slot(context, waiter, |writing| {
+            let is_free = writing.request.is_idle();
+            is_free.then(|| writing.lost.take().map_or(Ok(()), Err))
         })
+        .map(|flushed| flushed.unwrap_or(Ok(())))
     }
 
+    /// Waits until `check` has a result. There is none if no write was ever refused.
     fn poll_slot<T>(
         &self,
         context: &mut Context<'_>,
         waiter: Waiter,
-        check: impl Fn(&mut State<Turn>) -> Option<T>,
-    ) -> Poll<T> {
-        if let Some(done) = check(&mut self.lock()) {
-            return Poll::Ready(done);
-        }
-        let waker = context.waker().clone();
+        check: impl Fn(&mut Writing<Turn>) -> Option<T>,
+    ) -> Poll<Option<T>> {
+        let waker = match &mut self.lock().writing {
+            None => return Poll::Ready(None),
+            Some(writing) => match check(writing) {
+                Some(done) => return Poll::Ready(Some(done)),
+                None => context.waker(),
+            },
+        };
+        let waker = waker.clone();
         let mut state = self.lock();
-        if let Some(done) = check(&mut state) {
+        let writing = state.writing.get_or_insert_with(Writing::new);
+        if let Some(done) = check(writing) {
             drop(state);
-            return Poll::Ready(done);
+            return Poll::Ready(Some(done));
         }
-        let old = state.writing.wakers.add(waiter, waker);
+        let old = writing.wakers.add(waiter, waker);
         drop(state);
         drop(old);
         Poll::Pending
@@ -206,11 +236,14 @@ impl<Turn> Readiness<Turn> {
     /// Whether the slot is free. If not, a write is refused.
     pub(crate) fn may_write(&self) -> Result<bool, Code> {
         let mut state = self.lock();
-        match state.lost.take() {
+        let Some(writing) = &mut state.writing else {
+            return Ok(true);
+        };
+        match writing.lost.take() {
             Some(code) => Err(code),
             None => {
-                state.writing.is_ready &= state.writing.is_idle();
-                Ok(state.writing.is_ready)
+                writing.is_ready &= writing.request.is_idle();
+                Ok(writing.is_ready)
             }
         }
     }
@@ -226,17 +259,16 @@ impl<Turn> Readiness<Turn> {
         let State {
             association,
             writing,
-            slot,
             ..
         } = &mut *state;
-        if !writing.is_idle() {
+        let writing = writing.get_or_insert_with(Writing::new);
+        if !writing.request.is_idle() {
             writing.is_ready = false;
             return (Ok(Ok(false)), Some(turn));
         }
-        let request = writing.request.get_or_insert_with(Request::new);
-        match issue(association, request, &turn) {
+        match issue(association, &mut writing.request, &turn) {
             Ok(Ok(None)) => {
-                *slot = Some(turn);
+                writing.turn = Some(turn);
                 (Ok(Ok(true)), None)
             }
             Ok(Ok(Some(_))) => (Ok(Ok(true)), Some(turn)),
@@ -249,90 +281,122 @@ impl<Turn> Readiness<Turn> {
     pub(crate) fn take_wakers(&self) -> Vec<Waker> {
         let mut state = self.lock();
         let mut wakers = state.reading.wakers.take();
-        wakers.append(&mut state.writing.wakers.take());
+        if let Some(writing) = &mut state.writing {
+            wakers.append(&mut writing.wakers.take());
+        }
         wakers
     }
 
     /// Removes a future that waits no more.
     pub(crate) fn remove(&self, waiter: Waiter) {
         let mut state = self.lock();
+        let writing = state.writing.as_mut();
         let removed = [
+            writing.and_then(|writing| writing.wakers.remove(waiter)),
             state.reading.wakers.remove(waiter),
-            state.writing.wakers.remove(waiter),
         ];
         drop(state);
         drop(removed);
     }
 
     /// Decides about a packet for the request at that address. `found` is what an empty read that
-    /// has waited says. `again` issues a write anew that was cancelled from outside: it has
-    /// delivered nothing, but has been reported.
+    /// has waited says. `discard` issues a read again that throws away what comes. `resend` issues a
+    /// write again that was cancelled from outside: it has delivered nothing, but was reported.
     pub(crate) fn packet(
         &self,
         address: usize,
         found: impl FnOnce(bool) -> Found,
-        again: impl FnOnce(&mut Request, &Turn) -> Result<Option<Transferred>, Code>,
+        discard: impl FnOnce(&mut Request, &Turn) -> Result<Option<Transferred>, Code>,
+        resend: impl FnOnce(&mut Request, &Turn) -> Result<Option<Transferred>, Code>,
     ) -> Conclusion<Turn> {
         let mut state = self.lock();
-        let mut conclusion = Conclusion {
-            is_over: true,
+        let State {
+            reading, writing, ..
+        } = &mut *state;
+        let of_reading = reading.request.as_ref().map(Request::address) == Some(address);
+        match writing {
+            _ if of_reading => {
+                let turn = writing.as_ref().and_then(|writing| writing.turn.as_ref());
+                reading.packet(found, |request| turn.map(|turn| discard(request, turn)))
+            }
+            Some(writing) if writing.request.address() == address => writing.packet(resend),
+            _ => Conclusion::foreign(),
+        }
+    }
+}
+
+impl<Turn> Conclusion<Turn> {
+    /// Nothing: the packet is somebody else's, or the request goes on.
+    fn foreign() -> Conclusion<Turn> {
+        Conclusion {
+            is_over: false,
             is_end: false,
             turn: None,
             wakers: Vec::new(),
-        };
-        let State {
-            reading,
-            writing,
-            slot,
-            lost,
-            ..
-        } = &mut *state;
-        if let Some(arrival) = reading.arrived(address) {
-            match arrival {
-                Arrival::Foreign => conclusion.is_over = false,
-                Arrival::Free | Arrival::Over(Err(Code::OPERATION_ABORTED)) => {}
-                Arrival::Over(Ok(read)) => {
-                    conclusion.is_end = found(read.more) == Found::End;
-                    reading.is_ready = true;
-                }
-                Arrival::Over(Err(code)) => {
-                    conclusion.is_end = code.is_end();
-                    // A read reports other errors.
-                    reading.is_ready = true;
-                }
-            }
-            if conclusion.is_over {
-                conclusion.wakers = reading.wakers.take();
-            }
-        } else if let Some(arrival) = writing.arrived(address) {
-            let result = match (arrival, &slot, &mut writing.request) {
-                (Arrival::Foreign, ..) => None,
-                (Arrival::Over(Err(Code::OPERATION_ABORTED)), Some(turn), Some(request)) => {
-                    match again(request, turn) {
-                        Ok(_) => None,
-                        Err(code) => Some(Err(code)),
-                    }
-                }
-                (Arrival::Over(result), ..) => Some(result.map(drop)),
-                (Arrival::Free, ..) => Some(Ok(())),
-            };
-            match result {
-                None => conclusion.is_over = false,
-                Some(result) => {
-                    if let Err(code) = result {
-                        *lost = Some(code);
-                    }
-                    conclusion.turn = slot.take();
-                    writing.is_ready = true;
-                    conclusion.wakers = writing.wakers.take();
-                    if let Some(request) = &mut writing.request {
-                        request.forget_bytes();
-                    }
-                }
-            }
-        } else {
-            conclusion.is_over = false;
         }
-        conclusion
+    }
+}
+
+impl Reading {
+    fn packet<Turn>(
+        &mut self,
+        found: impl FnOnce(bool) -> Found,
+        discard: impl FnOnce(&mut Request) -> Option<Result<Option<Transferred>, Code>>,
+    ) -> Conclusion<Turn> {
+        let arrival = self.request.as_mut().map(Request::arrived);
+        let is_end = match arrival {
+            None | Some(Arrival::Foreign) => return Conclusion::foreign(),
+            Some(Arrival::Free | Arrival::Over(Err(Code::OPERATION_ABORTED))) => false,
+            Some(Arrival::Over(result)) => {
+                // A read reports other errors.
+                self.is_ready = true;
+                match result {
+                    Ok(read) => !self.discards && found(read.more) == Found::End,
+                    Err(code) => code.is_end(),
+                }
+            }
+        };
+        if self.discards && !is_end {
+            let discarding = self.request.as_mut().and_then(discard);
+            if let Some(Ok(_)) = discarding {
+                return Conclusion::foreign();
+            }
+        }
+        Conclusion {
+            is_over: true,
+            is_end,
+            turn: None,
+            wakers: self.wakers.take(),
+        }
+    }
+}
+
+impl<Turn> Writing<Turn> {
+    fn packet(
+        &mut self,
+        resend: impl FnOnce(&mut Request, &Turn) -> Result<Option<Transferred>, Code>,
+    ) -> Conclusion<Turn> {
+        let result = match (self.request.arrived(), &self.turn) {
+            (Arrival::Foreign, _) => return Conclusion::foreign(),
+            (Arrival::Over(Err(Code::OPERATION_ABORTED)), Some(turn)) => {
+                match resend(&mut self.request, turn) {
+                    Ok(_) => return Conclusion::foreign(),
+                    Err(code) => Err(code),
+                }
+            }
+            (Arrival::Over(result), _) => result.map(drop),
+            (Arrival::Free, _) => Ok(()),
+        };
+        if let Err(code) = result {
+            self.lost = Some(code);
+        }
+        self.request.forget_bytes();
+        self.is_ready = true;
+        Conclusion {
+            is_over: true,
+            is_end: false,
+            turn: self.turn.take(),
+            wakers: self.wakers.take(),
+        }
     }
 }

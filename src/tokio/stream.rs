@@ -79,6 +79,7 @@ use crate::wait::Stop;
 /// ```
 pub struct WinStream {
     inner: Arc<Std>,
+    waiter: Waiter,
 }
 
 impl WinStream {
@@ -283,6 +284,7 @@ impl WinStream {
         stream.readiness();
         Ok(WinStream {
             inner: Arc::new(stream),
+            waiter: Waiter::new(),
         })
     }
 
@@ -403,7 +405,7 @@ impl WinStream {
     /// Those of [`ready`](Self::ready).
     pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let coop = ready!(poll_proceed(context));
-        let ready = ready!(self.poll_readable(context, Waiter::Poll));
+        let ready = ready!(self.poll_readable(context, self.waiter));
         coop.made_progress();
         Poll::Ready(ready)
     }
@@ -415,7 +417,7 @@ impl WinStream {
     /// Those of [`ready`](Self::ready).
     pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let coop = ready!(poll_proceed(context));
-        ready!(self.poll_writable(context, Waiter::Poll));
+        ready!(self.poll_writable(context, self.waiter));
         coop.made_progress();
         Poll::Ready(Ok(()))
     }
@@ -431,7 +433,7 @@ impl WinStream {
     /// # Examples
     /// See [`readable`](Self::readable).
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.tried_read(|mut stream| stream.read(buf))
+        self.read_now(buf).map(|read| read.count)
     }
 
     /// Reads what is there into several buffers, as [`try_read`](Self::try_read) does: 64 KiB at
@@ -440,7 +442,7 @@ impl WinStream {
     /// # Errors
     /// Those of [`try_read`](Self::try_read).
     pub fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.tried_read(|mut stream| stream.read_vectored(bufs))
+        self.tried((&*self.inner).read_vectored(bufs))
     }
 
     /// Reads what is there, 64 KiB at most, and appends it to a buffer, as
@@ -458,8 +460,21 @@ impl WinStream {
         })
     }
 
-    fn tried_read(&self, read: impl FnOnce(&Std) -> io::Result<usize>) -> io::Result<usize> {
-        let result = read(&self.inner);
+    fn read_now(&self, buf: &mut [u8]) -> io::Result<Transferred> {
+        let mut read = Transferred::default();
+        if !buf.is_empty() {
+            let pipe = &self.inner.pipe;
+            read.count = self.tried(self.inner.read_with(|attend| {
+                let result = pipe.read_file(buf, attend)?;
+                read.more = result.more;
+                Ok(result)
+            }))?;
+        }
+        Ok(read)
+    }
+
+    /// Records whether there was nothing to read.
+    fn tried<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if would_block(&result) {
             self.inner.readiness().nothing_to_read();
         }
@@ -795,6 +810,7 @@ impl WinStream {
     pub(super) fn again(&self) -> WinStream {
         WinStream {
             inner: Arc::clone(&self.inner),
+            waiter: self.waiter,
         }
     }
 
@@ -827,17 +843,21 @@ impl WinStream {
     ) -> Poll<io::Result<()>> {
         let coop = ready!(poll_proceed(context));
         loop {
-            ready!(self.poll_readable(context, Waiter::Poll))?;
+            ready!(self.poll_readable(context, self.waiter))?;
             let room = buf.initialize_unfilled();
-            let result = self.try_read(room);
+            let result = self.read_now(room);
             if would_block(&result) {
                 continue;
             }
             coop.made_progress();
-            if result.as_ref().is_ok_and(|&count| count < room.len()) {
-                self.inner.readiness().short_read();
+            let read = result?;
+            // Where there are no messages, a full buffer says nothing.
+            let has_messages = self.inner.facts()?.has_messages;
+            if !read.more && (has_messages || read.count < room.len()) {
+                self.inner.readiness().read_all();
             }
-            return Poll::Ready(result.map(|count| buf.advance(count)));
+            buf.advance(read.count);
+            return Poll::Ready(Ok(()));
         }
     }
 
@@ -848,7 +868,7 @@ impl WinStream {
     ) -> Poll<io::Result<usize>> {
         let coop = ready!(poll_proceed(context));
         loop {
-            ready!(self.poll_writable(context, Waiter::Poll));
+            ready!(self.poll_writable(context, self.waiter));
             let result = write();
             if !would_block(&result) {
                 coop.made_progress();
@@ -858,7 +878,7 @@ impl WinStream {
     }
 
     pub(super) fn poll_flushed(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.inner.readiness().poll_flush(context, Waiter::Poll);
+        let flushed = self.inner.readiness().poll_flush(context, self.waiter);
         flushed.map_err(using)
     }
 
@@ -922,6 +942,7 @@ impl Owner for Shared {
         } = readiness.packet(
             address,
             |more| facts.map_or(Found::Perhaps, |facts| facts.found(more)),
+            |request, turn| request.discard(&turn.stream().pipe),
             |request, turn| request.write_again(&turn.stream().pipe),
         );
         if is_end {
@@ -1037,7 +1058,18 @@ impl AsyncWrite for WinStream {
 impl Drop for WinStream {
     fn drop(&mut self) {
         let _records = record::hold();
-        self.inner.readiness().cancel_read(&self.inner.pipe);
+        let (stream, shared) = (&self.inner, &self.inner.shared);
+        // Besides the slot, only this stream uses the end. More owners than there are may be
+        // counted, but never fewer.
+        let is_last = |in_flight| {
+            Arc::strong_count(stream) == 2 && Arc::strong_count(shared) == 1 + in_flight
+        };
+        let discard = |association: &Association, request: &mut Request| {
+            let owner = Arc::clone(shared) as Arc<dyn Owner>;
+            let read = |request: &mut Request| request.discard(&stream.pipe);
+            port::issue(association, &stream.pipe, owner, request, read)
+        };
+        stream.readiness().close(&stream.pipe, is_last, discard);
     }
 }
 
