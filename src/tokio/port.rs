@@ -209,23 +209,27 @@ impl Waiter {
 /// The tasks that wait for one thing.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
-    /// The one that there usually is, so that it takes no further memory.
     first: Option<(Waiter, Waker)>,
-    others: Vec<(Waiter, Waker)>,
+    /// Usually there are none, and then they take almost no memory.
+    others: Option<Box<Others>>,
 }
+
+#[derive(Debug, Default)]
+struct Others(Vec<(Waiter, Waker)>);
 
 impl Wakers {
     /// Adds a task, in place of the one that the waiter had. Returns a waker to be dropped after the
     /// lock is released.
     #[must_use]
     pub(crate) fn add(&mut self, waiter: Waiter, waker: Waker) -> Option<Waker> {
-        let mut all = self.first.iter_mut().chain(&mut self.others);
+        let others = self.others.iter_mut().flat_map(|others| &mut others.0);
+        let mut all = self.first.iter_mut().chain(others);
         if let Some((_, old)) = all.find(|(it, _)| *it == waiter) {
             return Some(std::mem::replace(old, waker));
         }
         match self.first {
             None => self.first = Some((waiter, waker)),
-            Some(_) => self.others.push((waiter, waker)),
+            Some(_) => self.others.get_or_insert_default().0.push((waiter, waker)),
         }
         None
     }
@@ -236,14 +240,15 @@ impl Wakers {
         if self.first.as_ref().is_some_and(|(it, _)| *it == waiter) {
             return self.first.take().map(|(_, waker)| waker);
         }
-        let at = self.others.iter().position(|(it, _)| *it == waiter)?;
-        Some(self.others.swap_remove(at).1)
+        let others = &mut self.others.as_mut()?.0;
+        let at = others.iter().position(|(it, _)| *it == waiter)?;
+        Some(others.swap_remove(at).1)
     }
 
     /// Takes all of them, to be woken after the lock is released.
     #[must_use]
     pub(crate) fn take(&mut self) -> Vec<Waker> {
-        let others = std::mem::take(&mut self.others);
+        let others = self.others.take().map_or(Vec::new(), |others| others.0);
         let all = self.first.take().into_iter().chain(others);
         all.map(|(_, waker)| waker).collect()
     }
