@@ -132,7 +132,7 @@ pub(crate) struct Request {
     /// Owned. The kernel may write to it while `state` says that it's pending.
     overlapped: NonNull<OVERLAPPED>,
     /// What the kernel may read or write meanwhile.
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     state: State,
 }
 
@@ -164,7 +164,7 @@ impl Request {
     pub(crate) fn new() -> Request {
         Request {
             overlapped: NonNull::from(Box::leak(Box::default())),
-            bytes: Vec::new(),
+            bytes: Box::default(),
             state: State::Idle,
         }
     }
@@ -198,7 +198,7 @@ impl Request {
     pub(crate) fn discard(&mut self, pipe: &Pipe) -> Result<Option<Transferred>, Code> {
         let handle = pipe.as_handle().as_raw_handle();
         if self.is_idle() {
-            self.bytes.resize(64 << 10, 0);
+            self.bytes = vec![0; 64 << 10].into_boxed_slice();
         }
         self.issue("ReadFile", |overlapped, bytes| {
             // SAFETY: the bytes and the OVERLAPPED are owned, and live until the operation is over,
@@ -215,7 +215,7 @@ impl Request {
     pub(crate) fn write(
         &mut self,
         pipe: &Pipe,
-        bytes: Vec<u8>,
+        bytes: Box<[u8]>,
     ) -> Result<Option<Transferred>, Code> {
         self.bytes = bytes;
         self.write_again(pipe)
@@ -237,7 +237,7 @@ impl Request {
     /// Lets go of the bytes of a write that is over.
     pub(crate) fn forget_bytes(&mut self) {
         if self.is_idle() {
-            self.bytes = Vec::new();
+            self.bytes = Box::default();
         }
     }
 
@@ -277,7 +277,7 @@ impl Request {
             &[1],
         );
         input.extend(name.iter().flat_map(|unit| unit.to_ne_bytes()));
-        self.bytes = input;
+        self.bytes = input.into_boxed_slice();
         #[cfg(test)]
         super::fault::strike("NtFsControlFile")?;
         let handle = device.as_handle().as_raw_handle();
@@ -471,7 +471,12 @@ mod tests {
         let mut request = Request::new();
         server.write_file(&[0; 64], &mut |_| {}).unwrap();
         let mut bytes = vec![1; 64];
-        assert!(request.write(&server, bytes.clone()).unwrap().is_none());
+        assert!(
+            request
+                .write(&server, bytes.clone().into())
+                .unwrap()
+                .is_none()
+        );
         bytes.fill(2);
         for expected in [[0; 64], [1; 64]] {
             let mut read = [9; 64];

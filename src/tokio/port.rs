@@ -45,6 +45,8 @@ pub(crate) struct Port {
 
 struct Issued {
     key: usize,
+    /// Which one it is of those with the same address, one after the other.
+    number: u64,
     owner: Arc<dyn Owner>,
 }
 
@@ -97,13 +99,20 @@ impl Port {
     }
 
     fn handle(&self, packet: Packet) {
-        let owner = match self.requests().get(&packet.address) {
-            Some(issued) if issued.key == packet.key => Arc::clone(&issued.owner),
+        let (number, owner) = match self.requests().get(&packet.address) {
+            Some(issued) if issued.key == packet.key => (issued.number, Arc::clone(&issued.owner)),
             _ => return,
         };
         if owner.packet(packet.address) {
-            let issued = self.requests().remove(&packet.address);
-            drop(issued);
+            let mut requests = self.requests();
+            // A task that was woken may have issued it again.
+            let is_same = |issued: &mut Issued| issued.number == number;
+            let over = match requests.get_mut(&packet.address).is_some_and(is_same) {
+                true => requests.remove(&packet.address),
+                false => None,
+            };
+            drop(requests);
+            drop(over);
         }
     }
 
@@ -173,8 +182,15 @@ pub(crate) fn issue(
 ) -> io::Result<Result<Option<Transferred>, Code>> {
     let port = Port::of_this_process()?;
     let key = association.make(port, handle)?;
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let issued = Issued {
+        key,
+        number: LAST.fetch_add(1, Ordering::Relaxed),
+        owner,
+    };
     let address = request.address();
-    port.requests().insert(address, Issued { key, owner });
+    let old = port.requests().insert(address, issued);
+    drop(old);
     let issued = issue(request);
     if issued.is_err() {
         let issued = port.requests().remove(&address);

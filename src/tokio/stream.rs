@@ -499,7 +499,7 @@ impl WinStream {
     /// See [`writable`](Self::writable).
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
         let write = |range, attend: Attend<'_>| self.inner.pipe.write_file(&buf[range], attend);
-        self.tried_write(buf.len(), write, |range| buf[range].to_vec())
+        self.tried_write(buf.len(), write, |range| buf[range].into())
     }
 
     /// Writes bytes from several buffers, as [`try_write`](Self::try_write) does. They go out
@@ -512,7 +512,7 @@ impl WinStream {
         let write = |range, attend: Attend<'_>| {
             vectored::gather(bufs, range, |part| pipe.write_file(part, attend))
         };
-        let copy = |range| vectored::gather(bufs, range, <[u8]>::to_vec);
+        let copy = |range| vectored::gather(bufs, range, |part| part.into());
         self.tried_write(vectored::total(bufs), write, copy)
     }
 
@@ -520,7 +520,7 @@ impl WinStream {
         &self,
         total: usize,
         write: impl FnMut(Range<usize>, Attend<'_>) -> Result<Transferred, Code>,
-        copy: impl Fn(Range<usize>) -> Vec<u8>,
+        copy: impl Fn(Range<usize>) -> Box<[u8]>,
     ) -> io::Result<usize> {
         let _records = record::hold();
         let stream = &self.inner;
