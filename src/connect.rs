@@ -62,53 +62,94 @@ impl ConnectOptions {
 /// Connects according to the options.
 fn connect(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<WinStream> {
     let records = record::hold();
-    let path = wide(&addr.win32_path()?);
-    let quality = match options.impersonation {
-        Impersonation::Anonymous => Quality::Anonymous,
-        Impersonation::Identification => Quality::Identification,
-        Impersonation::Impersonation => Quality::Impersonation,
-        Impersonation::Delegation => Quality::Delegation,
-    };
-    let tracking = options.tracks(addr)?;
-    let deadline = Instant::now().checked_add(options.timeout);
-    let left = || match deadline {
-        None => Duration::MAX,
-        Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-    };
-    let mut dialing = Dialing::new(options.wait_for_server);
+    let mut dial = Dial::new(addr, options)?;
+    let mut answer = None;
     loop {
-        let code = match pipe::create_file(&path, quality, tracking) {
-            Ok(pipe) => return client(pipe, addr, options.expected),
-            Err(code) => code,
-        };
-        let mut answer = match code {
-            Code::PIPE_BUSY => Answer::Busy,
-            Code::FILE_NOT_FOUND => Answer::Missing,
-            _ => Answer::Failed,
-        };
+        let next = dial.next(answer)?;
         records.write();
+        answer = Some(match next {
+            Next::Connected(stream) => return Ok(stream),
+            // 0 and 1 have special meanings.
+            Next::Wait(longest) => {
+                match pipe::wait_named_pipe(&dial.path, milliseconds(longest).max(2)) {
+                    Ok(()) => Answer::Listening,
+                    Err(Code::SEM_TIMEOUT) => Answer::TimedOut,
+                    Err(_) => Answer::CannotWait,
+                }
+            }
+            Next::Pause(pause) => {
+                #[expect(clippy::disallowed_methods, reason = "no event is set when it's there")]
+                std::thread::sleep(pause);
+                Answer::Paused
+            }
+        });
+    }
+}
+
+/// A call that connects, up to where it has to wait. Each half of the crate waits in its own way.
+pub(crate) struct Dial {
+    addr: WinPipeSocketAddr,
+    path: Vec<u16>,
+    quality: Quality,
+    tracking: bool,
+    expected: Option<Server>,
+    deadline: Option<Instant>,
+    dialing: Dialing,
+    /// Why the last attempt failed.
+    code: Code,
+}
+
+/// How a call that connects goes on.
+pub(crate) enum Next {
+    Connected(WinStream),
+    /// Wait until an instance is listening, for at most this long.
+    Wait(Duration),
+    /// Do nothing for this long.
+    Pause(Duration),
+}
+
+impl Dial {
+    pub(crate) fn new(addr: &WinPipeSocketAddr, options: &ConnectOptions) -> io::Result<Dial> {
+        Ok(Dial {
+            addr: addr.clone(),
+            path: wide(&addr.win32_path()?),
+            quality: match options.impersonation {
+                Impersonation::Anonymous => Quality::Anonymous,
+                Impersonation::Identification => Quality::Identification,
+                Impersonation::Impersonation => Quality::Impersonation,
+                Impersonation::Delegation => Quality::Delegation,
+            },
+            tracking: options.tracks(addr)?,
+            expected: options.expected,
+            deadline: Instant::now().checked_add(options.timeout),
+            dialing: Dialing::new(options.wait_for_server),
+            code: Code::FILE_NOT_FOUND,
+        })
+    }
+
+    /// Connects, or says what to do before the next call, which gets the answer to it.
+    pub(crate) fn next(&mut self, mut answer: Option<Answer>) -> io::Result<Next> {
         loop {
-            answer = match dialing.next(answer, left()) {
-                Step::Open => break,
-                // 0 and 1 have special meanings.
-                Step::Wait(longest) => {
-                    match pipe::wait_named_pipe(&path, milliseconds(longest).max(2)) {
-                        Ok(()) => Answer::Listening,
-                        Err(Code::SEM_TIMEOUT) => Answer::TimedOut,
-                        Err(_) => Answer::CannotWait,
-                    }
-                }
-                Step::Pause(pause) => {
-                    #[expect(
-                        clippy::disallowed_methods,
-                        reason = "no event is set when it's there"
-                    )]
-                    std::thread::sleep(pause);
-                    Answer::Paused
-                }
-                Step::Refuse => return Err(code.refused()),
-                Step::Fail => return Err(code.explain(Doing::Connecting)),
+            let left = match self.deadline {
+                None => Duration::MAX,
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
             };
+            match answer.map_or(Step::Open, |answer| self.dialing.next(answer, left)) {
+                Step::Open => {}
+                Step::Wait(longest) => return Ok(Next::Wait(longest)),
+                Step::Pause(pause) => return Ok(Next::Pause(pause)),
+                Step::Refuse => return Err(self.code.refused()),
+                Step::Fail => return Err(self.code.explain(Doing::Connecting)),
+            }
+            match pipe::create_file(&self.path, self.quality, self.tracking) {
+                Ok(pipe) => return client(pipe, &self.addr, self.expected).map(Next::Connected),
+                Err(code) => self.code = code,
+            }
+            answer = Some(match self.code {
+                Code::PIPE_BUSY => Answer::Busy,
+                Code::FILE_NOT_FOUND => Answer::Missing,
+                _ => Answer::Failed,
+            });
         }
     }
 }

@@ -102,19 +102,11 @@ impl WinStream {
     /// ```
     pub fn send_handle(&self, handle: &impl AsHandle) -> io::Result<()> {
         let _records = record::hold();
-        let mut offer = Offer::new(self, handle)?;
+        let write = |bytes: &[u8]| (&mut &*self).write(bytes);
+        let mut offer = Exchange::new(self, &write).offer(handle)?;
         offer.make()?;
-        match self.read_answer(offer.id)? {
-            Step::Taken => offer.conclude(Step::Given),
-            _ => {
-                offer.conclude(Step::Refused)?;
-                Err(io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    "the peer couldn't take the handle: it must be allowed to open this process, \
-                     and this process must have opened its end of the pipe itself",
-                ))
-            }
-        }
+        let answer = offer.answer(&mut self.reading())?;
+        offer.conclude(answer)
     }
 
     /// Takes the handle that the peer gives with [`send_handle`](Self::send_handle). The new handle
@@ -154,20 +146,42 @@ impl WinStream {
     /// See [`send_handle`](Self::send_handle).
     pub fn recv_handle(&self) -> io::Result<OwnedHandle> {
         let _records = record::hold();
-        let mut call = self.reading();
+        let write = |bytes: &[u8]| (&mut &*self).write(bytes);
+        Exchange::new(self, &write).receive(&mut self.reading())
+    }
+}
+
+/// One side of an exchange on a stream. Each half of the crate writes in its own way.
+#[derive(Clone, Copy)]
+pub(crate) struct Exchange<'a> {
+    stream: &'a WinStream,
+    write: &'a (dyn Fn(&[u8]) -> io::Result<usize> + Sync),
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(
+        stream: &'a WinStream,
+        write: &'a (dyn Fn(&[u8]) -> io::Result<usize> + Sync),
+    ) -> Exchange<'a> {
+        Exchange { stream, write }
+    }
+
+    /// Receives a handle as part of `call`. If there was nothing to read, call it again to go on.
+    pub(crate) fn receive(self, call: &mut Call<'_>) -> io::Result<OwnedHandle> {
+        let handoff = self.stream.handoff();
         loop {
             // This may also be an offer that an earlier call left.
             self.answer_offer()?;
-            let message = match self.read_message(&mut call) {
+            let message = match self.read_message(call) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    let received = self.handoff().change(|state| state.received.take());
+                    let received = handoff.change(|state| state.received.take());
                     // The reason for the refusal says more.
                     let refused = received.and_then(|received| received.taken.err());
                     return Err(refused.unwrap_or(error));
                 }
                 message => message?,
             };
-            let received = self.handoff().change(|state| state.received.take());
+            let received = handoff.change(|state| state.received.take());
             let is_same = received.as_ref().is_some_and(|it| it.id == message.id);
             let taken = received.map(|received| received.taken);
             match (message.step, taken) {
@@ -177,20 +191,20 @@ impl WinStream {
                         taken: self.take(&message),
                         is_answered: false,
                     };
-                    self.handoff()
-                        .change(|state| state.received = Some(received));
+                    handoff.change(|state| state.received = Some(received));
                 }
                 (Step::Given, Some(taken @ Ok(_))) if is_same => return taken,
                 (Step::Refused, Some(taken @ Err(_))) if is_same => return taken,
                 (Step::Withdrawn, Some(_)) if is_same => {}
-                _ => return Err(self.give_up(no_exchange())),
+                _ => return Err(self.stream.give_up(no_exchange())),
             }
         }
     }
 
     /// Answers the offer that was read last, if there is one and it isn't answered yet.
-    fn answer_offer(&self) -> io::Result<()> {
-        let answer = self.handoff().change(|state| match &state.received {
+    fn answer_offer(self) -> io::Result<()> {
+        let handoff = self.stream.handoff();
+        let answer = handoff.change(|state| match &state.received {
             Some(received) if !received.is_answered => {
                 let step = match received.taken {
                     Ok(_) => Step::Taken,
@@ -202,7 +216,7 @@ impl WinStream {
         });
         if let Some(answer) = answer {
             self.write_message(&answer)?;
-            self.handoff().change(|state| {
+            handoff.change(|state| {
                 if let Some(received) = &mut state.received {
                     received.is_answered = true;
                 }
@@ -212,7 +226,7 @@ impl WinStream {
     }
 
     /// Duplicates the offered handle.
-    fn take(&self, offer: &Message) -> io::Result<OwnedHandle> {
+    fn take(self, offer: &Message) -> io::Result<OwnedHandle> {
         if offer.process == process::id() {
             let offers = offers();
             let found = offers.iter().find(|(id, _)| *id == offer.id);
@@ -228,8 +242,8 @@ impl WinStream {
             };
         }
         let using = |code: Code| code.explain(Doing::Using);
-        let is_server = self.is_server()?;
-        let recorded = self.pipe.peer_process_id(is_server).map_err(using)?;
+        let is_server = self.stream.is_server()?;
+        let recorded = self.stream.pipe.peer_process_id(is_server).map_err(using)?;
         if recorded != offer.process {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
@@ -244,14 +258,16 @@ impl WinStream {
     }
 
     /// Reads the answer to the offer `id`, and skips those to offers that were withdrawn before.
-    fn read_answer(&self, id: u128) -> io::Result<Step> {
-        let mut call = self.reading();
+    fn read_answer(self, id: u128, call: &mut Call<'_>) -> io::Result<Step> {
         loop {
-            let message = self.read_message(&mut call)?;
+            let message = self.read_message(call)?;
             let is_answer = matches!(message.step, Step::Taken | Step::Refused);
-            let due = self.handoff().change(|state| state.unanswered.pop_front());
+            let due = self
+                .stream
+                .handoff()
+                .change(|state| state.unanswered.pop_front());
             if !is_answer || due != Some(message.id) {
-                return Err(self.give_up(no_exchange()));
+                return Err(self.stream.give_up(no_exchange()));
             }
             if message.id == id {
                 return Ok(message.step);
@@ -260,7 +276,7 @@ impl WinStream {
     }
 
     /// Reads one message. On an error nothing was taken, or the stream is shut down.
-    fn read_message(&self, call: &mut Call<'_>) -> io::Result<Message> {
+    fn read_message(self, call: &mut Call<'_>) -> io::Result<Message> {
         // A peer that sends without end must not keep this call from timing out.
         if call.may_wait() == Err(Stop::TimedOut) {
             return Err(io::ErrorKind::TimedOut.into());
@@ -268,10 +284,12 @@ impl WinStream {
         let mut bytes = [0; Message::LEN];
         let mut len = 0;
         while len < Message::LEN {
-            match self.read_under(&mut bytes[len..], call) {
+            match self.stream.read_under(&mut bytes[len..], call) {
                 Ok(0) => {
                     // No answer comes any more, and reads may see the end.
-                    self.handoff().change(|state| state.unanswered.clear());
+                    self.stream
+                        .handoff()
+                        .change(|state| state.unanswered.clear());
                     return Err(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
                         "the stream ended before the handle was handed over",
@@ -280,39 +298,40 @@ impl WinStream {
                 Ok(count) => {
                     len += count;
                     if !Message::can_begin_with(&bytes[..len]) {
-                        return Err(self.give_up(no_exchange()));
+                        return Err(self.stream.give_up(no_exchange()));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if len == 0 => return Err(error),
                 Err(error) => {
                     let error = cut_short(error, io::ErrorKind::InvalidData);
-                    return Err(self.give_up(error));
+                    return Err(self.stream.give_up(error));
                 }
             }
         }
-        Message::from_bytes(&bytes).ok_or_else(|| self.give_up(no_exchange()))
+        Message::from_bytes(&bytes).ok_or_else(|| self.stream.give_up(no_exchange()))
     }
 
     /// Writes one message. On an error nothing was sent, or the stream is shut down.
-    fn write_message(&self, message: &Message) -> io::Result<()> {
-        let mut stream = self;
+    fn write_message(self, message: &Message) -> io::Result<()> {
         let bytes = message.to_bytes();
         let mut sent = 0;
         while sent < bytes.len() {
-            match stream.write(&bytes[sent..]) {
+            match (self.write)(&bytes[sent..]) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if sent == 0 => return Err(error),
                 Err(error) => {
                     let error = cut_short(error, io::ErrorKind::BrokenPipe);
-                    return Err(self.give_up(error));
+                    return Err(self.stream.give_up(error));
                 }
             }
         }
         Ok(())
     }
+}
 
+impl WinStream {
     /// Shuts down the stream, because it's unknown where a message begins, or because the peer
     /// waits for one that can't be sent. Returns the error that says why.
     fn give_up(&self, error: io::Error) -> io::Error {
@@ -344,16 +363,16 @@ fn cut_short(error: io::Error, kind: io::ErrorKind) -> io::Error {
 }
 
 /// An offer of this process. When it's dropped, the offer is closed and the peer is told.
-struct Offer<'a> {
-    stream: &'a WinStream,
+pub(crate) struct Offer<'a> {
+    exchange: Exchange<'a>,
     id: u128,
     number: u64,
     /// Whether the peer waits for the conclusion, or will.
     is_made: bool,
 }
 
-impl<'a> Offer<'a> {
-    fn new(stream: &'a WinStream, handle: &impl AsHandle) -> io::Result<Offer<'a>> {
+impl<'a> Exchange<'a> {
+    pub(crate) fn offer(self, handle: &impl AsHandle) -> io::Result<Offer<'a>> {
         // A pseudo-handle, such as that of the process itself, becomes a real one.
         let copy = handle.as_handle().try_clone_to_owned()?;
         let number = copy.as_raw_handle().addr() as u64;
@@ -366,15 +385,18 @@ impl<'a> Offer<'a> {
         let id = process_prng()?;
         offers().push((id, Arc::new(copy)));
         Ok(Offer {
-            stream,
+            exchange: self,
             id,
             number,
             is_made: false,
         })
     }
+}
 
-    fn make(&mut self) -> io::Result<()> {
-        let handoff = self.stream.handoff();
+impl Offer<'_> {
+    /// Sends the offer to the peer.
+    pub(crate) fn make(&mut self) -> io::Result<()> {
+        let handoff = self.exchange.stream.handoff();
         handoff.change(|state| state.unanswered.push_back(self.id));
         self.is_made = true;
         let offer = Message {
@@ -382,20 +404,41 @@ impl<'a> Offer<'a> {
             number: self.number,
             ..Message::new(Step::Offered, self.id)
         };
-        self.stream.write_message(&offer).inspect_err(|_| {
+        self.exchange.write_message(&offer).inspect_err(|_| {
             // There will be no answer to it.
             handoff.change(|state| state.unanswered.retain(|&id| id != self.id));
             self.is_made = false;
         })
     }
 
-    fn conclude(&mut self, step: Step) -> io::Result<()> {
-        let concluded = self.stream.write_message(&Message::new(step, self.id));
+    /// Reads the peer's answer as part of `call`. If there was nothing to read, call it again to go
+    /// on.
+    pub(crate) fn answer(&self, call: &mut Call<'_>) -> io::Result<Step> {
+        self.exchange.read_answer(self.id, call)
+    }
+
+    /// Concludes the offer after the answer.
+    pub(crate) fn conclude(&mut self, answer: Step) -> io::Result<()> {
+        match answer {
+            Step::Taken => self.tell(Step::Given),
+            _ => {
+                self.tell(Step::Refused)?;
+                Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    "the peer couldn't take the handle: it must be allowed to open this process, \
+                     and this process must have opened its end of the pipe itself",
+                ))
+            }
+        }
+    }
+
+    fn tell(&mut self, step: Step) -> io::Result<()> {
+        let concluded = self.exchange.write_message(&Message::new(step, self.id));
         self.is_made = false;
         // The peer waits for this message. Without it, it must see the end.
         concluded.map_err(|error| {
             let error = cut_short(error, io::ErrorKind::BrokenPipe);
-            self.stream.give_up(error)
+            self.exchange.stream.give_up(error)
         })
     }
 }
@@ -409,8 +452,9 @@ impl Drop for Offer<'_> {
         drop(closed);
         if self.is_made {
             let withdrawn = Message::new(Step::Withdrawn, self.id).to_bytes();
-            if !self.stream.write_at_once(&withdrawn) {
-                self.stream.give_up(io::ErrorKind::BrokenPipe.into());
+            let stream = self.exchange.stream;
+            if !stream.write_at_once(&withdrawn) {
+                stream.give_up(io::ErrorKind::BrokenPipe.into());
             }
         }
     }

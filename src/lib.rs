@@ -175,6 +175,9 @@ mod pipes;
 
 pub mod ipc;
 
+#[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+pub mod tokio;
+
 mod protocol;
 #[allow(unsafe_code, clippy::disallowed_types, reason = "the system's calls")]
 mod sys;

@@ -21,6 +21,10 @@ use crate::sys::pipe::{self, Instance, Pipe};
 use crate::sys::record;
 use crate::sys::text::wide;
 use crate::sys::token::AsProcess;
+#[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+use crate::tokio::accept::Accepting;
+#[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+use crate::tokio::port::Association;
 use crate::wait::{Call, Control, Stop};
 
 /// A named pipe that listens for clients: `UnixListener` for Windows.
@@ -68,6 +72,9 @@ struct Shared {
     /// the instance that the next client gets. The others wait for the lock, until their time is
     /// up, and follow the settings in turn.
     queue: TimedLock<Queue>,
+    /// The tasks that wait for a client.
+    #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+    accepting: Arc<Accepting>,
 }
 
 /// What all instances are created with.
@@ -90,6 +97,8 @@ struct Queue {
 struct Idle {
     pipe: Pipe,
     rejects_remote: bool,
+    #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+    association: Association,
 }
 
 impl WinListener {
@@ -196,6 +205,8 @@ impl WinListener {
                 backlog,
                 reject_remote: options.reject_remote,
             }),
+            #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+            accepting: Arc::default(),
         })))
     }
 
@@ -269,7 +280,7 @@ impl WinListener {
     ) -> io::Result<(WinStream, WinPipeSocketAddr)> {
         let records = record::hold();
         let shared = &*self.0;
-        let pipe = loop {
+        let accepted = loop {
             records.write();
             let mut call = Call::new(&shared.control).until(deadline);
             // Before passing the door, so that no recall is missed on the way to the queue.
@@ -301,7 +312,7 @@ impl WinListener {
                 .backlog
                 .accept(|| shared.making.instance(false, reject_remote))
                 .map_err(Code::explain_limit)?;
-            break accepted.ok_or_else(aborted)?.pipe;
+            break accepted.ok_or_else(aborted)?;
         };
         let facts = Facts::new(
             shared.making.sizes.outbound as usize,
@@ -309,10 +320,27 @@ impl WinListener {
             true,
         );
         let peer = WinPipeSocketAddr::UNNAMED;
-        Ok((
-            WinStream::new(pipe, shared.addr.clone(), peer.clone(), facts),
-            peer,
-        ))
+        let stream = WinStream::new(accepted.pipe, shared.addr.clone(), peer.clone(), facts);
+        #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+        stream.keep(accepted.association);
+        Ok((stream, peer))
+    }
+
+    /// The tasks that wait for a client.
+    #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+    pub(crate) fn accepting(&self) -> &Arc<Accepting> {
+        &self.0.accepting
+    }
+
+    /// Passes on the instance that the next client gets. It stays where it is meanwhile. `None`
+    /// after a shutdown.
+    #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+    pub(crate) fn with_head<T>(&self, call: impl FnOnce(&Pipe, &Association) -> T) -> Option<T> {
+        let queue = self.0.queue.lock();
+        queue
+            .backlog
+            .head()
+            .map(|idle| call(&idle.pipe, &idle.association))
     }
 
     /// Creates another listener over the same pipe. Both share everything. The pipe is gone when
@@ -484,7 +512,10 @@ impl WinListener {
         let _records = record::hold();
         self.0.control.end();
         // The lock is released before the instances are closed.
-        let _closed = self.0.queue.lock().backlog.close();
+        let closed = self.0.queue.lock().backlog.close();
+        drop(closed);
+        #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+        self.0.accepting.wake();
         Ok(())
     }
 }
@@ -562,6 +593,8 @@ impl Making {
         Ok(Idle {
             pipe,
             rejects_remote,
+            #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+            association: Association::default(),
         })
     }
 }

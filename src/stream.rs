@@ -1,5 +1,6 @@
 //! `WinStream`: one end of a connection.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
@@ -15,10 +16,14 @@ use crate::protocol::exchange::Handoff;
 use crate::protocol::facts::{Facts, Found};
 use crate::protocol::vectored;
 use crate::sys::error::{self, Code, Doing};
-use crate::sys::operation::Transferred;
+use crate::sys::operation::{Attend, Transferred};
 use crate::sys::pipe::{self, Instance, Pipe};
 use crate::sys::process::Handle;
 use crate::sys::record;
+#[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+use crate::tokio::port::{Association, wake};
+#[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+use crate::tokio::readiness::Readiness;
 use crate::wait::{Call, Control};
 
 mod transfer;
@@ -61,24 +66,27 @@ mod transfer;
 /// ```
 pub struct WinStream {
     pub(crate) pipe: Pipe,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all clones of a stream have in common.
-struct Shared {
-    reading: Control,
+pub(crate) struct Shared {
+    pub(crate) reading: Control,
     /// Held shared by reads while they issue their operation, and exclusively by a peek that is
     /// about to wait.
-    issuing: RwLock<()>,
-    writing: Control,
+    pub(crate) issuing: RwLock<()>,
+    pub(crate) writing: Control,
     writing_half: WritingHalf,
     /// The pipe that is written to, if that isn't the one that is read. It's closed where the other
     /// marks the end.
     outgoing: Option<RwLock<Option<Pipe>>>,
-    facts: OnceLock<Facts>,
+    pub(crate) facts: OnceLock<Facts>,
     local: WinPipeSocketAddr,
     peer: WinPipeSocketAddr,
     handoff: Handoff<Handle>,
+    /// Once the stream has been one of the async half.
+    #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+    pub(crate) readiness: OnceLock<Box<Readiness<Turn<Arc<WinStream>>>>>,
 }
 
 impl WinStream {
@@ -491,10 +499,13 @@ impl WinStream {
         if how != Shutdown::Write {
             self.shared.reading.end();
         }
+        if how != Shutdown::Read {
+            self.shared.writing.end();
+        }
+        self.shared.wake_tasks();
         if how == Shutdown::Read {
             return Ok(());
         }
-        self.shared.writing.end();
         // If writes are in progress, the last of them marks the end: no byte may come after the
         // mark.
         match self.shared.writing_half.close() {
@@ -598,6 +609,7 @@ impl WinStream {
                     return Ok(count);
                 }
             }
+            drop(alone);
             if facts.found(read.more) == Found::End {
                 return Ok(self.end_of_data());
             }
@@ -618,6 +630,12 @@ impl WinStream {
         // A new lock is empty.
         let _ = stream.shared.facts.set(facts);
         stream
+    }
+
+    /// Whether it reads from one pipe and writes to another.
+    #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+    pub(crate) fn is_over_two(&self) -> bool {
+        self.shared.outgoing.is_some()
     }
 
     /// Creates a stream that reads from one pipe and writes to another, both of byte type and made
@@ -653,6 +671,8 @@ impl WinStream {
             local,
             peer,
             handoff: Handoff::new(),
+            #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+            readiness: OnceLock::new(),
         };
         WinStream {
             pipe,
@@ -661,7 +681,7 @@ impl WinStream {
     }
 
     /// Returns the facts of the pipe. If the handle came from outside, the first use queries them.
-    fn facts(&self) -> io::Result<Facts> {
+    pub(crate) fn facts(&self) -> io::Result<Facts> {
         if let Some(&facts) = self.shared.facts.get() {
             return Ok(facts);
         }
@@ -688,6 +708,25 @@ impl WinStream {
         Ok(*self.shared.facts.get_or_init(|| facts))
     }
 
+    /// The readiness of the stream, for the async half.
+    #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+    pub(crate) fn readiness(&self) -> &Readiness<Turn<Arc<WinStream>>> {
+        let new = || Box::new(Readiness::new(Association::default()));
+        self.shared.readiness.get_or_init(new)
+    }
+
+    /// Keeps the association of a new stream's handle.
+    #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+    pub(crate) fn keep(&self, association: Association) {
+        if association.is_made() {
+            // A new lock is empty.
+            let _ = self
+                .shared
+                .readiness
+                .set(Box::new(Readiness::new(association)));
+        }
+    }
+
     /// Whether this is the end of the process that created the pipe.
     pub(crate) fn is_server(&self) -> io::Result<bool> {
         Ok(self.facts()?.is_server)
@@ -696,6 +735,52 @@ impl WinStream {
     /// The stream's progress in handing over handles.
     pub(crate) fn handoff(&self) -> &Handoff<Handle> {
         &self.shared.handoff
+    }
+}
+
+impl Shared {
+    /// Records that there's nothing more to read, and wakes the other reads: the mark of the end is
+    /// one message, and only one read got it.
+    pub(crate) fn end_of_data(&self) {
+        self.reading.end();
+        self.wake_tasks();
+    }
+
+    /// Makes the tasks that wait for the stream check again what they wait for.
+    fn wake_tasks(&self) {
+        #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+        if let Some(readiness) = self.readiness.get() {
+            wake(readiness.take_wakers());
+        }
+    }
+}
+
+/// One call that writes.
+pub(crate) struct Turn<S: Borrow<WinStream>>(S);
+
+impl<S: Borrow<WinStream>> Turn<S> {
+    /// Lets a call write, unless the writing half is shut down.
+    pub(crate) fn take(stream: S) -> Option<Turn<S>> {
+        let may_write = stream.borrow().shared.writing_half.enter();
+        may_write.then(|| Turn(stream))
+    }
+
+    /// The stream that it's the turn of.
+    pub(crate) fn stream(&self) -> &WinStream {
+        self.0.borrow()
+    }
+}
+
+impl<S: Borrow<WinStream>> Drop for Turn<S> {
+    fn drop(&mut self) {
+        let stream = self.stream();
+        let shared = &stream.shared;
+        if shared.writing_half.leave() == Then::Mark
+            && (shared.outgoing.is_some() || stream.facts().is_ok_and(|facts| facts.has_messages))
+        {
+            // `shutdown` has returned. Called again, it tries again.
+            let _ = stream.mark_end();
+        }
     }
 }
 
@@ -797,9 +882,9 @@ impl Write for WinStream {
 ///   writes a copy, because std has no stable way for a type to say that it doesn't need that.
 impl Write for &WinStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_with(buf.len(), |range, attend| {
-            self.outgoing(|pipe| pipe.write_file(&buf[range], attend))
-        })
+        let write =
+            |range, attend: Attend<'_>| self.outgoing(|pipe| pipe.write_file(&buf[range], attend));
+        self.write_with(buf.len(), write, |_| Ok(None))
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -807,11 +892,14 @@ impl Write for &WinStream {
         match (filled.next(), filled.next()) {
             (None, _) => self.write(&[]),
             (Some(only), None) => self.write(only),
-            _ => self.write_with(vectored::total(bufs), |range, attend| {
-                vectored::gather(bufs, range, |part| {
-                    self.outgoing(|pipe| pipe.write_file(part, attend))
-                })
-            }),
+            _ => {
+                let write = |range, attend: Attend<'_>| {
+                    vectored::gather(bufs, range, |part| {
+                        self.outgoing(|pipe| pipe.write_file(part, attend))
+                    })
+                };
+                self.write_with(vectored::total(bufs), write, |_| Ok(None))
+            }
         }
     }
 

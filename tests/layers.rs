@@ -7,14 +7,21 @@ use std::{fs, path::Path};
 use proc_macro2::{TokenStream, TokenTree};
 
 /// From the top. What is deeper in the tree is where its parent is, unless it's named itself.
-const LAYERS: [&[&str]; 6] = [
+const LAYERS: [&[&str]; 7] = [
     &["ipc"],
+    &["tokio"],
     &[
         "child", "connect", "listener", "handle", "handoff", "peer", "pipes",
     ],
     &["stream"],
     &["account"],
-    &["protocol", "wait"],
+    &[
+        "protocol",
+        "wait",
+        "tokio::accept",
+        "tokio::port",
+        "tokio::readiness",
+    ],
     &["sys"],
 ];
 /// Imported by all but `sys`; they import std and each other.

@@ -17,7 +17,7 @@ thread_local! {
 
 /// Lends this thread's scratch buffer. If it's already lent, or if the thread is ending, a new one
 /// is allocated.
-fn with_scratch<T>(call: impl FnOnce(&mut [u8]) -> T) -> T {
+pub(crate) fn with_scratch<T>(call: impl FnOnce(&mut [u8]) -> T) -> T {
     let idle = IDLE.try_with(Cell::take).ok().flatten();
     let mut scratch = idle.unwrap_or_else(|| vec![0; SCRATCH].into_boxed_slice());
     let result = call(&mut scratch);

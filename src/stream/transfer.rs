@@ -5,9 +5,8 @@ use std::ops::Range;
 use std::sync::RwLockReadGuard;
 
 use crate::lock::unpoisoned;
-use crate::protocol::end::Then;
 use crate::protocol::sending::Sending;
-use crate::stream::WinStream;
+use crate::stream::{Turn, WinStream};
 use crate::sys::error::{self, Code, Doing};
 use crate::sys::operation::{Attend, Transferred};
 use crate::sys::pipe::Pipe;
@@ -38,7 +37,7 @@ impl WinStream {
         written.is_ok_and(|written| written.count == message.len())
     }
 
-    pub(super) fn read_with(
+    pub(crate) fn read_with(
         &self,
         read: impl FnOnce(Attend<'_>) -> Result<Transferred, Code>,
     ) -> io::Result<usize> {
@@ -82,7 +81,7 @@ impl WinStream {
     }
 
     /// Copies the bytes that a peek shows; `None` if there are none.
-    pub(super) fn peek_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn peek_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         match self.pipe.peek_named_pipe(buf) {
             Ok(0) => Ok(None),
             Ok(count) => Ok(Some(count)),
@@ -100,10 +99,8 @@ impl WinStream {
         unpoisoned(self.shared.issuing.read())
     }
 
-    /// Records that there's nothing more to read, and wakes the other reads: the mark of the end is
-    /// one message, and only one read got it.
     pub(super) fn end_of_data(&self) -> usize {
-        self.shared.reading.end();
+        self.shared.end_of_data();
         0
     }
 
@@ -121,11 +118,14 @@ impl WinStream {
         }
     }
 
-    /// Writes `total` bytes by calling `write` with the range of bytes that go next.
-    pub(super) fn write_with(
+    /// Writes `total` bytes by calling `write` with the range of bytes that go next. If there is no
+    /// room for them now, calls `refused`, which may have another way to send some of them, and
+    /// says how many it sent.
+    pub(crate) fn write_with(
         &self,
         total: usize,
         mut write: impl FnMut(Range<usize>, Attend<'_>) -> Result<Transferred, Code>,
+        mut refused: impl FnMut(Range<usize>) -> Result<Option<usize>, Stop>,
     ) -> io::Result<usize> {
         let _records = record::hold();
         let facts = self.facts()?;
@@ -138,14 +138,24 @@ impl WinStream {
         while let Some(range) = sending.next() {
             let written = match self.shared.writing.is_ended() {
                 true => Err(Stop::Ended),
-                false => call.run(|attend| write(range, attend)),
+                false => call.run(|attend| write(range.clone(), attend)),
             };
             match written {
                 Ok(written) => sending.sent(written.count),
                 // There may be room for a part. After a timeout its parts don't wait either.
                 Err(stop @ (Stop::WouldBlock | Stop::TimedOut)) => {
                     obstacle = stop;
-                    sending.refused();
+                    match refused(range) {
+                        Ok(None) => sending.refused(),
+                        Ok(Some(count)) => {
+                            sending.sent(count);
+                            sending.stop();
+                        }
+                        Err(stop) => {
+                            obstacle = stop;
+                            sending.stop();
+                        }
+                    }
                 }
                 Err(stop) => {
                     obstacle = stop;
@@ -174,29 +184,7 @@ impl WinStream {
     }
 }
 
-/// One call that writes.
-struct Turn<'a>(&'a WinStream);
-
-impl Turn<'_> {
-    /// Lets a call write, unless the writing half is shut down.
-    fn take(stream: &WinStream) -> Option<Turn<'_>> {
-        stream.shared.writing_half.enter().then(|| Turn(stream))
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let WinStream { shared, .. } = self.0;
-        if shared.writing_half.leave() == Then::Mark
-            && (shared.outgoing.is_some() || self.0.facts().is_ok_and(|facts| facts.has_messages))
-        {
-            // `shutdown` has returned. Called again, it tries again.
-            let _ = self.0.mark_end();
-        }
-    }
-}
-
-fn stopped(stop: Stop) -> io::Error {
+pub(crate) fn stopped(stop: Stop) -> io::Error {
     match stop {
         Stop::WouldBlock | Stop::Recalled => io::ErrorKind::WouldBlock.into(),
         Stop::TimedOut => io::ErrorKind::TimedOut.into(),

@@ -58,7 +58,7 @@ pub(crate) enum Quality {
 }
 
 /// The result of an operation.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Transferred {
     /// The bytes read or written.
     pub(crate) count: usize,

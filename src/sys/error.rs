@@ -41,6 +41,9 @@ impl Code {
     pub(crate) const IO_PENDING: Code = Code(win32::ERROR_IO_PENDING);
     /// The operation was cancelled.
     pub(crate) const OPERATION_ABORTED: Code = Code(win32::ERROR_OPERATION_ABORTED);
+    /// A wait for packets has taken as long as it may.
+    #[cfg(all(feature = "tokio", not(winpipe_sim)))]
+    pub(crate) const WAIT_TIMEOUT: Code = Code(win32::WAIT_TIMEOUT);
     /// The process has no such handle.
     pub(crate) const INVALID_HANDLE: Code = Code(win32::ERROR_INVALID_HANDLE);
     /// The thread isn't impersonating anyone.
@@ -59,6 +62,15 @@ impl Code {
         Code(error.raw_os_error().unwrap_or_default() as u32)
     }
 
+    /// Leaves a kernel status as the last error of this thread, as the Win32 calls do, and returns
+    /// whether it's a success. This corresponds to calling `SetLastError`.
+    #[cfg(all(feature = "tokio", not(winpipe_sim)))]
+    pub(super) fn leave(status: win32::NTSTATUS) -> i32 {
+        // SAFETY: takes a number.
+        unsafe { win32::SetLastError(Code::of_status(status).0) };
+        i32::from(status >= 0 && status != win32::STATUS_PENDING)
+    }
+
     /// Converts a kernel status to a code. This corresponds to calling `RtlNtStatusToDosError`.
     #[cfg(not(winpipe_sim))]
     pub(super) fn of_status(status: win32::NTSTATUS) -> Code {
@@ -72,6 +84,13 @@ impl Code {
             self.0,
             win32::ERROR_BROKEN_PIPE | win32::ERROR_NO_DATA | win32::ERROR_PIPE_NOT_CONNECTED
         )
+    }
+
+    /// Whether a read that fails with this is at the end of the data.
+    #[cfg(all(feature = "tokio", not(winpipe_sim)))]
+    pub(crate) fn is_end(self) -> bool {
+        // An end that is set to PIPE_NOWAIT is empty. It isn't at its end.
+        self.is_peer_gone() && self != Code::NO_DATA
     }
 
     /// Whether the identity that this thread acts as was refused something that another identity
@@ -199,6 +218,19 @@ impl Code {
         }
     }
 
+    /// The error of a handle that the completion port doesn't accept.
+    #[cfg(all(feature = "tokio", not(winpipe_sim)))]
+    pub(crate) fn explain_association(self) -> io::Error {
+        match self.0 {
+            win32::ERROR_INVALID_PARAMETER => self.with(
+                io::ErrorKind::InvalidInput,
+                "this end of the pipe belongs to another completion port, of the process that it \
+                 came from or of another library: use the blocking half",
+            ),
+            _ => self.explain(Doing::Using),
+        }
+    }
+
     /// The error of a handle that can't be used as a stream.
     pub(crate) fn explain_handle(self) -> io::Error {
         match self {
@@ -242,6 +274,16 @@ pub(crate) fn nonblocking_handle() -> io::Error {
         io::ErrorKind::InvalidInput,
         "this end of a pipe is set to PIPE_NOWAIT, so an empty pipe looks like its end: set \
          PIPE_WAIT, or open the handle with FILE_WRITE_ATTRIBUTES, too, so that it can be set",
+    )
+}
+
+/// The error of an end that can't wait for data and the end alike.
+#[cfg(all(feature = "tokio", not(winpipe_sim)))]
+pub(crate) fn read_by_byte() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this end is read by byte although the pipe keeps message boundaries, so tasks can't wait \
+         for it: open the handle with FILE_WRITE_ATTRIBUTES, too, or use the blocking half",
     )
 }
 

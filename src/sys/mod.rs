@@ -10,7 +10,7 @@
 //! - Every call leaves one `log::trace!` record with its arguments and result. `record` decides
 //!   when it's written.
 //! - No operation outlives its call: `operation` returns only when the kernel is done with the
-//!   memory it was given.
+//!   memory it was given. What does outlive its call owns all that it touches: `port`.
 //!
 //! # What it offers
 //! The layer is a seam: what it offers names nothing of `windows_sys`, so another kernel can answer.
@@ -22,6 +22,7 @@
 //! | `error` | `Code`, `Doing` | the error that the caller sees: `explain`, `refused`, … |
 //! | `operation` | `Operation`, `Event`, `Attend`, `Transferred`, `Waited` | `is_pending`, `is_complete`; `set`, `reset`, `wait` |
 //! | `pipe` | `Pipe`, `Device`, `Instance`, `LocalInformation`, `HandleState`, `Quality` | make, open, duplicate, connect, read, write, peek, flush, query, set, `origin`, the peer's process and session; `open_child_end`, `wait_named_pipe` |
+//! | `port` | `CompletionPort`, `Packet`, `Request`, `Arrival` | `associate`, `wait`, `post`; `Request`'s empty read, write, connect and `FSCTL_PIPE_WAIT`, `cancel`; `pin_module` |
 //! | `process` | `Handle`, `Process` | `process_prng`, `Process::open`, `duplicate_handle` |
 //! | `record` | `Hold` | `hold`, `write` |
 //! | `socket` | | `peer`, of a Unix socket |
@@ -49,6 +50,8 @@ pub(crate) mod fault;
 pub(crate) mod operation;
 #[cfg(all(windows, not(winpipe_sim)))]
 pub(crate) mod pipe;
+#[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+pub(crate) mod port;
 #[cfg(all(windows, not(winpipe_sim)))]
 pub(crate) mod process;
 #[cfg(any(windows, winpipe_sim))]

@@ -68,6 +68,13 @@ pub(crate) struct Pipe(ManuallyDrop<OwnedHandle>);
 /// The device that all pipes belong to.
 pub(crate) struct Device(OwnedHandle);
 
+#[cfg(feature = "tokio")]
+impl AsHandle for Device {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.0.as_handle()
+    }
+}
+
 impl From<OwnedHandle> for Pipe {
     fn from(handle: OwnedHandle) -> Pipe {
         Pipe(ManuallyDrop::new(handle))
@@ -498,13 +505,18 @@ pub(crate) fn create_named_pipe(instance: Instance<'_, Device>) -> Result<Pipe, 
 
 /// Opens the device that all pipes belong to. This corresponds to calling `NtOpenFile`.
 pub(crate) fn open_device() -> Result<Device, Code> {
-    nt_open_file(
-        None,
-        &super::text::wide(r"\??\pipe\"),
-        GENERIC_READ | SYNCHRONIZE,
-        FILE_SYNCHRONOUS_IO_NONALERT,
-    )
-    .map(Device)
+    open_device_with(FILE_SYNCHRONOUS_IO_NONALERT)
+}
+
+/// Opens the device for overlapped I/O. This corresponds to calling `NtOpenFile`.
+#[cfg(feature = "tokio")]
+pub(crate) fn open_overlapped_device() -> Result<Device, Code> {
+    open_device_with(0)
+}
+
+fn open_device_with(options: u32) -> Result<Device, Code> {
+    let access = GENERIC_READ | SYNCHRONIZE;
+    nt_open_file(None, &super::text::wide(r"\??\pipe\"), access, options).map(Device)
 }
 
 /// Opens the client's end of an instance, through the handle of the server's end. This corresponds

@@ -8,6 +8,8 @@ mod common;
 mod accepting;
 mod access;
 mod adopting;
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod connecting;
 #[cfg(feature = "log")]
 mod cost;

@@ -1,0 +1,147 @@
+//! How an async client connects: as `connect` does, but waiting for a packet.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::addr::WinPipeSocketAddr;
+use crate::connect::{Dial, Next};
+use crate::lock::unpoisoned;
+use crate::options::ConnectOptions;
+use crate::protocol::dialing::Answer;
+use crate::stream::WinStream;
+use crate::sys::error::Code;
+use crate::sys::pipe::{self, Device};
+use crate::sys::port::{Arrival, Request};
+use crate::sys::record;
+use crate::sys::text::wide;
+use crate::tokio::port::{self, Association, Owner, Pause, wake};
+use crate::wait::milliseconds;
+
+/// Connects according to the options.
+pub(super) async fn connect(
+    addr: &WinPipeSocketAddr,
+    options: &ConnectOptions,
+) -> io::Result<WinStream> {
+    if addr.has_host() {
+        // Windows opens a pipe on another computer in one call, which may take long.
+        let (addr, options) = (addr.clone(), options.clone());
+        let connect = move || options.connect_addr(&addr);
+        return tokio::task::spawn_blocking(connect).await?;
+    }
+    let path = addr.win32_path()?;
+    let name = path.strip_prefix(r"\\.\pipe\").unwrap_or(&path);
+    let mut dial = Dial::new(addr, options)?;
+    let mut answer = None;
+    loop {
+        let next = {
+            let _records = record::hold();
+            dial.next(answer)?
+        };
+        answer = Some(match next {
+            Next::Connected(stream) => return Ok(stream),
+            Next::Wait(longest) => wait(name, longest).await,
+            Next::Pause(pause) => {
+                Pause::new(pause).await?;
+                Answer::Paused
+            }
+        });
+    }
+}
+
+/// Waits until an instance of the pipe is listening, for at most this long.
+async fn wait(name: &str, longest: Duration) -> Answer {
+    let waiting = match Waiting::new(name, longest) {
+        Ok(waiting) => waiting,
+        Err(answer) => return answer,
+    };
+    poll_fn(|context| {
+        let waker = context.waker().clone();
+        let mut state = unpoisoned(waiting.shared.0.lock());
+        let answer = state.answer;
+        let old = state.waker.replace(waker);
+        drop(state);
+        drop(old);
+        answer.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
+/// A wait for an instance. When it's dropped, it ends.
+struct Waiting {
+    device: Device,
+    shared: Arc<Shared>,
+}
+
+struct Shared(Mutex<State>);
+
+struct State {
+    request: Request,
+    answer: Option<Answer>,
+    waker: Option<Waker>,
+}
+
+impl Waiting {
+    fn new(name: &str, longest: Duration) -> Result<Waiting, Answer> {
+        let _records = record::hold();
+        let name = wide(name);
+        let name = &name[..name.len() - 1];
+        let device = pipe::open_overlapped_device().map_err(|_| Answer::CannotWait)?;
+        let shared = Arc::new(Shared(Mutex::new(State {
+            request: Request::new(),
+            answer: None,
+            waker: None,
+        })));
+        let mut state = unpoisoned(shared.0.lock());
+        // A device of its own, so no other call associates it.
+        let association = Association::default();
+        let owner = Arc::clone(&shared) as Arc<dyn Owner>;
+        let wait = |request: &mut Request| {
+            request.wait_named_pipe(&device, name, milliseconds(longest).max(1))
+        };
+        let issued = port::issue(&association, &device, owner, &mut state.request, wait);
+        drop(state);
+        match issued {
+            Ok(Ok(None)) => Ok(Waiting { device, shared }),
+            Ok(Ok(Some(_))) => Err(Answer::Listening),
+            Ok(Err(code)) => Err(answer(Err(code))),
+            // Without a port there is no pause either, which returns the error.
+            Err(_) => Err(Answer::CannotWait),
+        }
+    }
+}
+
+fn answer(result: Result<(), Code>) -> Answer {
+    match result {
+        Ok(()) => Answer::Listening,
+        Err(Code::SEM_TIMEOUT) => Answer::TimedOut,
+        Err(_) => Answer::CannotWait,
+    }
+}
+
+impl Owner for Shared {
+    fn packet(self: Arc<Shared>, address: usize) -> bool {
+        let mut state = unpoisoned(self.0.lock());
+        let is_mine = state.request.address() == address;
+        match is_mine.then(|| state.request.arrived()) {
+            None | Some(Arrival::Foreign) => return false,
+            Some(Arrival::Free) => {}
+            Some(Arrival::Over(result)) => state.answer = Some(answer(result.map(drop))),
+        }
+        let waker = state.waker.take();
+        drop(state);
+        wake(waker);
+        true
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _records = record::hold();
+        unpoisoned(self.shared.0.lock())
+            .request
+            .cancel(&self.device);
+    }
+}
