@@ -58,7 +58,8 @@
 //! - Clients can connect as soon as `bind` has returned, and are accepted in order.
 //! - Only the current user's processes on this computer can connect, unless the program chooses
 //!   otherwise.
-//! - There are no threads. Reads and writes allocate no memory, after the first of a thread.
+//! - There are no threads, except one if the feature `tokio` is used. Reads and writes allocate no
+//!   memory, after the first of a thread.
 //!
 //! Differences from Unix are described in the "On Unix" section of each item. In the repository
 //! there are also [what people fall into][traps], [porting] from other crates, a [comparison] with
@@ -77,6 +78,10 @@
 //! even the same streams and listeners. Its own calls write no records. If the logger panics, the
 //! panic hook reports that, and the call returns its result.
 //!
+//! `tokio`: on Windows, the module [`tokio`], with async streams and listeners that have the API and
+//! the behaviour of `tokio::net::UnixStream` and `UnixListener`. It needs tokio's feature `rt` and
+//! nothing of its `net`. Use it in programs that run on tokio, and the types of this page elsewhere.
+//!
 // On other platforms these link to the docs for Windows.
 #![cfg_attr(
     not(windows),
@@ -89,6 +94,7 @@
 [`WinIncoming`]: https://docs.rs/winpipe/latest/winpipe/struct.WinIncoming.html
 [`WinListener`]: https://docs.rs/winpipe/latest/winpipe/struct.WinListener.html
 [`WinStream`]: https://docs.rs/winpipe/latest/winpipe/struct.WinStream.html
+[`tokio`]: https://docs.rs/winpipe/latest/x86_64-pc-windows-msvc/winpipe/tokio/index.html
 "
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]

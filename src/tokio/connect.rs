@@ -145,3 +145,29 @@ impl Drop for Waiting {
             .cancel(&self.device);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::WinListener;
+    use crate::sys::fault;
+
+    #[test]
+    fn where_waiting_is_not_possible_an_async_client_pauses_between_its_attempts() {
+        let path = format!(r"\\.\pipe\winpipe-async-container-{}", std::process::id());
+        let listener = WinListener::options().backlog(1).bind(&path).unwrap();
+        let _client = WinStream::connect(&path).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut options = ConnectOptions::new();
+        options.timeout(Duration::from_millis(200));
+        // Without a timer, and on this thread, whose calls fail.
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.build().unwrap();
+        // The answer in Windows containers.
+        fault::inject_times("NtFsControlFile", Code::FILE_NOT_FOUND, u32::MAX);
+        let error = runtime.block_on(connect(&addr, &options)).unwrap_err();
+        let attempts = u32::MAX - fault::call_off();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+        assert!((1..=20).contains(&attempts), "{attempts} attempts");
+    }
+}

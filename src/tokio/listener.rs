@@ -81,7 +81,8 @@ impl WinListener {
     /// use winpipe::{Access, ListenOptions};
     ///
     /// # let path = format!(r"\\.\pipe\winpipe-doc-async-bind-with-{}", std::process::id());
-    /// let options = ListenOptions::new().access(Access::AUTHENTICATED_USERS);
+    /// let mut options = ListenOptions::new();
+    /// options.access(Access::AUTHENTICATED_USERS);
     /// let listener = WinListener::bind_with(path, &options)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```

@@ -321,3 +321,112 @@ impl Drop for Pause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::task::Wake;
+
+    use crate::sys::pipe::{self, Instance};
+    use crate::sys::port::Arrival;
+
+    /// A request, and whether it's over.
+    struct One(Mutex<Request>, AtomicBool);
+
+    impl Owner for One {
+        fn packet(self: Arc<One>, _address: usize) -> bool {
+            let arrival = unpoisoned(self.0.lock()).arrived();
+            let is_over = arrival != Arrival::Foreign;
+            self.1.fetch_or(is_over, Ordering::SeqCst);
+            is_over
+        }
+    }
+
+    #[test]
+    fn a_forged_packet_concludes_nothing() {
+        let device = pipe::open_device().unwrap();
+        let pipe = pipe::create_named_pipe(Instance {
+            root: Some(&device),
+            name: &[],
+            descriptor: None,
+            first: true,
+            reject_remote: true,
+            by_message: true,
+            limit: 1,
+            inbound: 64,
+            outbound: 64,
+        });
+        let pipe = pipe.unwrap();
+        let peer = pipe::open_peer(&pipe).unwrap();
+        let one = Arc::new(One(Mutex::new(Request::new()), AtomicBool::new(false)));
+        let association = Association::default();
+        let mut request = one.0.lock().unwrap();
+        let owner = Arc::clone(&one) as Arc<dyn Owner>;
+        let read = |request: &mut Request| request.read_nothing(&pipe);
+        let issued = issue(&association, &pipe, owner, &mut request, read);
+        assert_eq!(issued.unwrap().unwrap(), None);
+        let (key, address) = (association.0.load(Ordering::Relaxed), request.address());
+        drop(request);
+        let port = Port::of_this_process().unwrap();
+        for packet in [
+            Packet { key, address },
+            Packet {
+                key: key + 1,
+                address,
+            },
+            Packet {
+                key,
+                address: address + 8,
+            },
+            Packet { key: 0, address: 0 },
+        ] {
+            port.handle(packet);
+            assert!(!one.1.load(Ordering::SeqCst));
+            assert!(port.requests().contains_key(&address), "it's kept alive");
+        }
+        // One with another handle's key does nothing even when the request is over.
+        let request = one.0.lock().unwrap();
+        peer.write_file(b"x", &mut |_| {}).unwrap();
+        port.requests().get_mut(&address).unwrap().key = usize::MAX;
+        drop(request);
+        for _ in 0..100 {
+            port.handle(Packet { key, address });
+        }
+        assert!(!one.1.load(Ordering::SeqCst));
+        port.handle(Packet {
+            key: usize::MAX,
+            address,
+        });
+        assert!(one.1.load(Ordering::SeqCst));
+        assert!(!port.requests().contains_key(&address));
+    }
+
+    #[test]
+    fn every_waiter_is_woken_once_by_its_last_waker() {
+        struct Count(AtomicUsize);
+
+        impl Wake for Count {
+            fn wake(self: Arc<Count>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+
+        let counts: [Arc<Count>; 4] = std::array::from_fn(|_| Arc::new(Count(0.into())));
+        let waker = |number: usize| Waker::from(Arc::clone(&counts[number]));
+        let [one, two, three] = [(); 3].map(|()| Waiter::new());
+        let mut wakers = Wakers::default();
+        assert!(wakers.add(one, waker(0)).is_none());
+        assert!(wakers.add(two, waker(1)).is_none());
+        assert!(wakers.add(three, waker(2)).is_none());
+        assert!(wakers.add(two, waker(3)).is_some(), "the old one");
+        assert!(wakers.remove(one).is_some());
+        assert!(wakers.remove(one).is_none());
+        wake(wakers.take());
+        wake(wakers.take());
+        let woken = counts
+            .each_ref()
+            .map(|count| count.0.load(Ordering::SeqCst));
+        assert_eq!(woken, [0, 0, 1, 1]);
+    }
+}

@@ -197,7 +197,8 @@ impl WinStream {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
     /// # let path = format!(r"\\.\pipe\winpipe-doc-async-with-{}", std::process::id());
     /// let listener = WinListener::bind(&path)?;
-    /// let options = ConnectOptions::new().expect_server(Server::CurrentUser);
+    /// let mut options = ConnectOptions::new();
+    /// options.expect_server(Server::CurrentUser);
     /// let stream = WinStream::connect_with(&path, &options).await?;
     /// # Ok(()) }
     /// ```
@@ -636,7 +637,7 @@ impl WinStream {
     /// Shuts down the reading half, the writing half, or both, at once, as [the blocking
     /// `shutdown`](Std::shutdown) does. The peer sees the end of what was written after the chunk
     /// that the stream [keeps](Self#writing). To wait for that, use
-    /// [`AsyncWriteExt::shutdown`](tokio::io::AsyncWriteExt::shutdown).
+    /// `AsyncWriteExt::shutdown`.
     ///
     /// Tasks that wait for the stream are woken.
     ///
@@ -703,7 +704,7 @@ impl WinStream {
     ///
     /// The wait takes a thread of tokio's blocking pool, and only the peer can end it, as Windows
     /// has no other way. To wait only for the stream's own chunk, use
-    /// [`flush`](tokio::io::AsyncWriteExt::flush).
+    /// `AsyncWriteExt::flush`.
     ///
     /// This corresponds to calling `FlushFileBuffers`.
     ///

@@ -89,7 +89,7 @@ fn main() -> ExitCode {
 
 /// Runs every test; with `args`, only the tests that they choose.
 fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
-    let package = ["--package", "winpipe"];
+    let package = ["--package", "winpipe", "--features", "tokio"];
     if cfg!(not(windows)) {
         Running::start(platform.native("test").args(package).args(args), |_| {})?
             .finish(io::empty())?;
@@ -195,7 +195,8 @@ fn lint(platform: &Platform) -> Result<()> {
     step(platform.native("fmt").args(["--all", "--check"]));
     let winpipe = ["--package", "winpipe", "--all-targets"];
     let deny = ["--", "-D", "warnings"];
-    let features: [&[&str]; 2] = [&[], &["--no-default-features"]];
+    let features: [&[&str]; 3] =
+        [&[], &["--no-default-features"], &["--features", "winpipe/tokio"]];
     for features in features {
         let all = ["--workspace", "--all-targets"];
         step(platform.native("clippy").args(all).args(features).args(deny));
@@ -210,7 +211,7 @@ fn lint(platform: &Platform) -> Result<()> {
     let simulated = ["--package", "winpipe", "--lib", "--tests"];
     let clippy = platform.native("clippy").args(simulated).args(deny);
     step(clippy.env("RUSTFLAGS", "--cfg winpipe_sim"));
-    let doc = ["--no-deps", "--package", "winpipe"];
+    let doc = ["--no-deps", "--package", "winpipe", "--all-features"];
     step(platform.native("doc").args(doc).env("RUSTDOCFLAGS", "-D warnings"));
     if cfg!(not(windows)) {
         step(platform.cargo("doc").args(doc).env("RUSTDOCFLAGS", "-D warnings"));
@@ -219,7 +220,7 @@ fn lint(platform: &Platform) -> Result<()> {
         // With the sources of std at hand it is known already that rustup can't add a target.
         let sh = &platform.sh;
         if has_target(sh, target) || platform.std_source.is_some() || add_target(sh, target) {
-            step(platform.cargo_for(target, "check").args(winpipe));
+            step(platform.cargo_for(target, "check").args(winpipe).arg("--all-features"));
         } else {
             say(&format!("SKIPPED: {target}: rustup can't add it here"));
         }
