@@ -79,7 +79,7 @@ pub(crate) struct Shared {
     writing_half: WritingHalf,
     /// The pipe that is written to, if that isn't the one that is read. It's closed where the other
     /// marks the end.
-    outgoing: Option<RwLock<Option<Pipe>>>,
+    outgoing: Option<Box<RwLock<Option<Pipe>>>>,
     pub(crate) facts: OnceLock<Facts>,
     local: WinPipeSocketAddr,
     peer: WinPipeSocketAddr,
@@ -650,7 +650,7 @@ impl WinStream {
         );
         // Nobody else has a new stream.
         if let Some(shared) = Arc::get_mut(&mut stream.shared) {
-            shared.outgoing = Some(RwLock::new(Some(outgoing)));
+            shared.outgoing = Some(Box::new(RwLock::new(Some(outgoing))));
         }
         stream
     }
