@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::path::Path;
+#[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -87,6 +89,9 @@ pub(crate) struct Shared {
     /// Once the stream has been one of the async half.
     #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
     pub(crate) readiness: OnceLock<Box<Readiness<Turn<Arc<WinStream>>>>>,
+    /// Whether there may be several streams over this end.
+    #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+    pub(crate) is_cloned: AtomicBool,
 }
 
 impl WinStream {
@@ -283,6 +288,13 @@ impl WinStream {
     /// ```
     pub fn try_clone(&self) -> io::Result<WinStream> {
         let _records = record::hold();
+        #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+        self.shared.is_cloned.store(true, Ordering::Relaxed);
+        self.duplicate()
+    }
+
+    /// Creates another stream, which takes the place of this one, or is a clone.
+    pub(crate) fn duplicate(&self) -> io::Result<WinStream> {
         Ok(WinStream {
             pipe: self.pipe.duplicate_handle()?,
             shared: Arc::clone(&self.shared),
@@ -673,6 +685,8 @@ impl WinStream {
             handoff: Handoff::new(),
             #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
             readiness: OnceLock::new(),
+            #[cfg(all(windows, not(winpipe_sim), feature = "tokio"))]
+            is_cloned: AtomicBool::new(false),
         };
         WinStream {
             pipe,

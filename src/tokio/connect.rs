@@ -59,7 +59,7 @@ async fn wait(name: &str, longest: Duration) -> Answer {
     };
     poll_fn(|context| {
         let waker = context.waker().clone();
-        let mut state = unpoisoned(waiting.shared.0.lock());
+        let mut state = unpoisoned(waiting.0.state.lock());
         let answer = state.answer;
         let old = state.waker.replace(waker);
         drop(state);
@@ -69,13 +69,15 @@ async fn wait(name: &str, longest: Duration) -> Answer {
     .await
 }
 
-/// A wait for an instance. When it's dropped, it ends.
-struct Waiting {
-    device: Device,
-    shared: Arc<Shared>,
-}
+/// A wait for an instance. When it's dropped, it's cancelled.
+struct Waiting(Arc<Shared>);
 
-struct Shared(Mutex<State>);
+/// What lasts until the packet has come.
+struct Shared {
+    /// Of its own, so that no other call associates it.
+    device: Device,
+    state: Mutex<State>,
+}
 
 struct State {
     request: Request,
@@ -89,22 +91,23 @@ impl Waiting {
         let name = wide(name);
         let name = &name[..name.len() - 1];
         let device = pipe::open_overlapped_device().map_err(|_| Answer::CannotWait)?;
-        let shared = Arc::new(Shared(Mutex::new(State {
+        let state = Mutex::new(State {
             request: Request::new(),
             answer: None,
             waker: None,
-        })));
-        let mut state = unpoisoned(shared.0.lock());
-        // A device of its own, so no other call associates it.
+        });
+        let shared = Arc::new(Shared { device, state });
+        let device = &shared.device;
+        let mut state = unpoisoned(shared.state.lock());
         let association = Association::default();
         let owner = Arc::clone(&shared) as Arc<dyn Owner>;
         let wait = |request: &mut Request| {
-            request.wait_named_pipe(&device, name, milliseconds(longest).max(1))
+            request.wait_named_pipe(device, name, milliseconds(longest).max(1))
         };
-        let issued = port::issue(&association, &device, owner, &mut state.request, wait);
+        let issued = port::issue(&association, device, owner, &mut state.request, wait);
         drop(state);
         match issued {
-            Ok(Ok(None)) => Ok(Waiting { device, shared }),
+            Ok(Ok(None)) => Ok(Waiting(shared)),
             Ok(Ok(Some(_))) => Err(Answer::Listening),
             Ok(Err(code)) => Err(answer(Err(code))),
             // Without a port there is no pause either, which returns the error.
@@ -123,7 +126,7 @@ fn answer(result: Result<(), Code>) -> Answer {
 
 impl Owner for Shared {
     fn packet(self: Arc<Shared>, address: usize) -> bool {
-        let mut state = unpoisoned(self.0.lock());
+        let mut state = unpoisoned(self.state.lock());
         let is_mine = state.request.address() == address;
         match is_mine.then(|| state.request.arrived()) {
             None | Some(Arrival::Foreign) => return false,
@@ -140,9 +143,8 @@ impl Owner for Shared {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let _records = record::hold();
-        unpoisoned(self.shared.0.lock())
-            .request
-            .cancel(&self.device);
+        let mut state = unpoisoned(self.0.state.lock());
+        state.request.cancel(&self.0.device);
     }
 }
 

@@ -150,14 +150,14 @@ impl<Turn> Readiness<Turn> {
         reading.is_ready &= reading.comes_in_bursts;
     }
 
-    /// Ends the waits of a stream over `pipe` that is being dropped. If a full slot outlives it,
-    /// and `is_last` says of the number of requests in flight that no other stream reads this end,
-    /// `discard` issues a read that throws away what comes. Otherwise two ends that were dropped
-    /// with full slots would wait for each other for ever.
+    /// Ends the waits of a stream over `pipe` that is being dropped. If a full slot outlives it, and
+    /// `is_last` says that no other stream reads this end, `discard` issues a read that throws away
+    /// what comes. Otherwise two ends that were dropped with full slots would wait for each other
+    /// for ever.
     pub(crate) fn close(
         &self,
         pipe: &Pipe,
-        is_last: impl FnOnce(usize) -> bool,
+        is_last: bool,
         discard: impl FnOnce(&Association, &mut Request) -> Issued,
     ) {
         let mut state = self.lock();
@@ -169,7 +169,7 @@ impl<Turn> Readiness<Turn> {
         let request = reading.request.get_or_insert_with(Request::new);
         request.cancel(pipe);
         let is_full = writing.as_ref().is_some_and(|it| it.turn.is_some());
-        if is_full && is_last(1 + usize::from(!request.is_idle())) {
+        if is_full && is_last {
             reading.discards = true;
             // If a request is in flight, its packet leads to the next one.
             if request.is_idle() {

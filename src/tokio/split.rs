@@ -288,10 +288,12 @@ impl OwnedReadHalf {
         if !Arc::ptr_eq(&self.0, &other.stream) {
             return Err(ReuniteError(self, other));
         }
-        let stream = self.0.again();
-        drop(self);
+        let OwnedReadHalf(stream) = self;
         other.forget();
-        Ok(stream)
+        match Arc::into_inner(stream) {
+            Some(stream) => Ok(stream),
+            None => unreachable!("only the two halves own the stream"),
+        }
     }
 }
 

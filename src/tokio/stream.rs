@@ -9,6 +9,7 @@ use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle, R
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ use crate::wait::Stop;
 pub struct WinStream {
     inner: Arc<Std>,
     waiter: Waiter,
+    /// Whether a blocking stream takes its place.
+    goes_on: bool,
 }
 
 impl WinStream {
@@ -299,6 +302,7 @@ impl WinStream {
         Ok(WinStream {
             inner: Arc::new(stream),
             waiter: Waiter::new(),
+            goes_on: false,
         })
     }
 
@@ -322,12 +326,13 @@ impl WinStream {
     /// other.read_exact(&mut buf)?;
     /// # Ok(()) }
     /// ```
-    pub fn into_std(self) -> io::Result<Std> {
+    pub fn into_std(mut self) -> io::Result<Std> {
         let _records = record::hold();
         let inner = Arc::clone(&self.inner);
+        self.goes_on = true;
         drop(self);
         // A full slot holds the stream, too.
-        Arc::try_unwrap(inner).or_else(|shared| shared.try_clone())
+        Arc::try_unwrap(inner).or_else(|shared| shared.duplicate())
     }
 
     /// Waits until the stream is ready for one of the things in `interest`.
@@ -820,14 +825,6 @@ impl WinStream {
         }
     }
 
-    /// The same stream again, for one that is about to be dropped.
-    pub(super) fn again(&self) -> WinStream {
-        WinStream {
-            inner: Arc::clone(&self.inner),
-            waiter: self.waiter,
-        }
-    }
-
     fn poll_readable(&self, context: &mut Context<'_>, waiter: Waiter) -> Poll<io::Result<()>> {
         let _records = record::hold();
         let (stream, shared) = (&self.inner, &self.inner.shared);
@@ -1073,11 +1070,7 @@ impl Drop for WinStream {
     fn drop(&mut self) {
         let _records = record::hold();
         let (stream, shared) = (&self.inner, &self.inner.shared);
-        // Besides the slot, only this stream uses the end. More owners than there are may be
-        // counted, but never fewer.
-        let is_last = |in_flight| {
-            Arc::strong_count(stream) == 2 && Arc::strong_count(shared) == 1 + in_flight
-        };
+        let is_last = !self.goes_on && !shared.is_cloned.load(Ordering::Relaxed);
         let discard = |association: &Association, request: &mut Request| {
             let owner = Arc::clone(shared) as Arc<dyn Owner>;
             let read = |request: &mut Request| request.discard(&stream.pipe);
