@@ -226,6 +226,11 @@ impl Listener {
     pub(crate) fn new(listening: Listening) -> Listener {
         Listener(listening)
     }
+
+    #[cfg(all(feature = "tokio", not(winpipe_sim)))]
+    pub(crate) fn into_listening(self) -> Listening {
+        self.0
+    }
 }
 
 /// The file, if there is one, stays when the listener is dropped. Std's own doesn't remove it

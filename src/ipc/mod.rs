@@ -93,6 +93,8 @@ mod options;
 
 mod listener;
 mod peer;
+#[cfg(all(feature = "tokio", not(winpipe_sim)))]
+pub mod tokio;
 pub mod unix;
 
 #[cfg(not(winpipe_sim))]

@@ -11,7 +11,7 @@ use crate::ipc::system::{self, Listening, Stream};
 use crate::protocol::dialing::{Answer, Dialing, Step};
 
 /// How long [`ListenOptions::connect_or_bind`] tries where a path is taken but no server answers.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The users that can connect to a [`Listener`].
 ///
@@ -106,8 +106,8 @@ impl ListenOptions {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn bind<P: AsRef<Path>>(&self, path: P) -> io::Result<Listener> {
-        match Listening::bind(path.as_ref(), self.wanted()?)? {
-            Attempt::Bound(listening) => Ok(Listener::new(listening)),
+        match self.attempt(path.as_ref())? {
+            Attempt::Bound(listener) => Ok(listener),
             Attempt::Taken(error) => Err(error),
         }
     }
@@ -129,7 +129,8 @@ impl ListenOptions {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn connect_or_bind<P: AsRef<Path>>(&self, path: P) -> io::Result<ConnectOrBind> {
-        let (path, wanted) = (path.as_ref(), self.wanted()?);
+        let path = path.as_ref();
+        self.check()?;
         let deadline = Instant::now() + PATIENCE;
         let mut dialing = Dialing::new(true);
         loop {
@@ -144,10 +145,8 @@ impl ListenOptions {
                 }
                 Err(error) => return Err(error),
             }
-            let taken = match Listening::bind(path, wanted)? {
-                Attempt::Bound(listening) => {
-                    return Ok(ConnectOrBind::Bound(Listener::new(listening)));
-                }
+            let taken = match self.attempt(path)? {
+                Attempt::Bound(listener) => return Ok(ConnectOrBind::Bound(listener)),
                 Attempt::Taken(error) => error,
             };
             // Another was first, and can be connected to now. What can't is a socket that doesn't
@@ -164,6 +163,19 @@ impl ListenOptions {
                 _ => return Err(taken),
             }
         }
+    }
+
+    /// Binds, unless the path is taken.
+    pub(crate) fn attempt(&self, path: &Path) -> io::Result<Attempt<Listener>> {
+        Ok(match Listening::bind(path, self.wanted()?)? {
+            Attempt::Bound(listening) => Attempt::Bound(Listener::new(listening)),
+            Attempt::Taken(error) => Attempt::Taken(error),
+        })
+    }
+
+    /// Fails if the options can't be used.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        self.wanted().map(|_| ())
     }
 
     fn wanted(&self) -> io::Result<Wanted> {

@@ -30,13 +30,7 @@ use crate::ipc::system::{self, Stream, UserId};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn peer_cred(stream: &Stream) -> io::Result<PeerCred> {
-    let cred = system::peer_cred(stream)?;
-    Ok(PeerCred {
-        pid: cred.pid,
-        user: cred.user.map(User),
-        authenticated: cred.authenticated.map(User),
-        is_same_user: cred.is_same_user,
-    })
+    system::peer_cred(stream).map(PeerCred::from)
 }
 
 /// The process and the user at the other end of a connection, as [`peer_cred`] returns them: those
@@ -132,6 +126,17 @@ impl PeerCred {
 }
 
 /// Prints `pid 4711, user 1000`. What isn't known is printed as `unknown`.
+impl From<system::Cred> for PeerCred {
+    fn from(cred: system::Cred) -> PeerCred {
+        PeerCred {
+            pid: cred.pid,
+            user: cred.user.map(User),
+            authenticated: cred.authenticated.map(User),
+            is_same_user: cred.is_same_user,
+        }
+    }
+}
+
 impl fmt::Display for PeerCred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {

@@ -1,5 +1,8 @@
 //! The facade on Windows: this crate's own types.
 
+#[cfg(all(feature = "tokio", not(winpipe_sim)))]
+pub(crate) mod tokio;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,7 @@ use crate::addr::WinPipeSocketAddr;
 use crate::ipc::binding::{Attempt, Wanted};
 use crate::listener::WinListener;
 use crate::options::{ConnectOptions, ListenOptions};
+use crate::peer::PeerCred;
 use crate::sid::Sid;
 use crate::stream::WinStream;
 use crate::sys::error::{Code, Doing};
@@ -106,31 +110,35 @@ impl From<WinListener> for Listening {
 
 /// Connects to a server of this user's, or of the system's.
 pub(crate) fn connect(path: &Path) -> io::Result<WinStream> {
-    expected(ConnectOptions::new().connect(path)?)
+    let stream = ConnectOptions::new().connect(path)?;
+    expect(&stream)?;
+    Ok(stream)
 }
 
 /// Connects, and waits for the server to appear and to have room.
 pub(crate) fn connect_timeout(path: &Path, timeout: Duration) -> io::Result<WinStream> {
     let mut options = ConnectOptions::new();
     options.timeout(timeout).wait_for_server(true);
-    match options.connect(path) {
-        Ok(stream) => expected(stream),
-        // The time has passed.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, error))
-        }
-        Err(error) => Err(error),
+    let stream = options.connect(path).map_err(timed_out)?;
+    expect(&stream)?;
+    Ok(stream)
+}
+
+/// The error of a call that waited for the server until its time had passed.
+fn timed_out(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => io::Error::new(io::ErrorKind::TimedOut, error),
+        _ => error,
     }
 }
 
 /// Refuses a pipe that another user has created. The server can only have identified this client
-/// yet, as the options of both functions say.
-fn expected(stream: WinStream) -> io::Result<WinStream> {
+/// yet, as the default options say.
+fn expect(stream: &WinStream) -> io::Result<()> {
     account::expect(&stream.pipe, Server::CurrentUser).or_else(|error| {
         // Like root on Unix, it's trusted in any case.
         account::expect(&stream.pipe, Server::System).map_err(|_| error)
-    })?;
-    Ok(stream)
+    })
 }
 
 /// Whether an error of [`connect`] says that no server is there.
@@ -208,18 +216,22 @@ pub(crate) struct Cred {
 
 /// Asks who the peer is. The system vouches for the user of a client, and for the owner of a pipe.
 pub(crate) fn peer_cred(stream: &WinStream) -> io::Result<Cred> {
-    let cred = stream.peer_cred()?;
+    let mut cred = client(&stream.peer_cred()?)?;
+    if !stream.is_server()? {
+        cred.is_same_user = account::expect(&stream.pipe, Server::CurrentUser).is_ok();
+    }
+    Ok(cred)
+}
+
+/// What is known of a server's peer.
+fn client(cred: &PeerCred) -> io::Result<Cred> {
     let authenticated = cred.authenticated().map(|client| UserId(client.user));
     let hint = cred.unauthenticated_hint().map(|peer| UserId(peer.user));
-    let is_same_user = match stream.is_server()? {
-        true => authenticated == Some(UserId::current()?),
-        false => account::expect(&stream.pipe, Server::CurrentUser).is_ok(),
-    };
     Ok(Cred {
         pid: Some(cred.pid()),
         authenticated,
         user: authenticated.or(hint),
-        is_same_user,
+        is_same_user: authenticated == Some(UserId::current()?),
     })
 }
 

@@ -265,6 +265,12 @@ impl WinListener {
     pub fn shutdown(&self) -> io::Result<()> {
         self.inner.shutdown()
     }
+
+    /// Whether it was shut down.
+    #[cfg(any(feature = "axum08", feature = "tonic014"))]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.inner.is_ended()
+    }
 }
 
 /// A call of `accept`, which waits no more when this is dropped.

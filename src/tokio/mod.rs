@@ -39,6 +39,8 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(any(feature = "axum08", feature = "tonic014"))]
+pub use frameworks::ConnectInfo;
 pub use listener::WinListener;
 pub use ready::{Interest, Ready};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
@@ -46,6 +48,8 @@ pub use stream::WinStream;
 
 pub(crate) mod accept;
 mod connect;
+#[cfg(any(feature = "axum08", feature = "tonic014"))]
+mod frameworks;
 mod listener;
 pub(crate) mod port;
 pub(crate) mod readiness;

@@ -17,6 +17,8 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 
 use crate::ipc::sockets::place::Place;
+#[cfg(feature = "tokio")]
+use crate::ipc::sockets::tasks::Tasks;
 use crate::lock::unpoisoned;
 
 /// A listener, and what its clones share.
@@ -27,8 +29,11 @@ pub(crate) struct Listening {
     socket: UnixListener,
 }
 
-struct Shared {
+pub(super) struct Shared {
     ended: AtomicBool,
+    /// The tasks that wait for a client.
+    #[cfg(feature = "tokio")]
+    pub(super) tasks: Tasks,
     /// Whether `accept` may wait. The socket itself never does.
     nonblocking: AtomicBool,
     /// Whether this process has bound the socket, so that it may end it for everybody.
@@ -48,17 +53,23 @@ impl Listening {
         let flags = fcntl_getfl(&socket).unwrap_or(OFlags::empty());
         // Fails only on what isn't open.
         let _ = socket.set_nonblocking(true);
-        let shared = Shared {
-            ended: AtomicBool::new(false),
-            nonblocking: AtomicBool::new(flags.contains(OFlags::NONBLOCK)),
-            is_own: place.is_some(),
-            place: Mutex::new(place),
-            wake: Mutex::new(None),
-        };
+        let shared = Shared::new(flags.contains(OFlags::NONBLOCK), place);
         Listening {
             shared: Arc::new(shared),
             socket,
         }
+    }
+
+    /// Gives the parts, for the async half.
+    #[cfg(feature = "tokio")]
+    pub(super) fn into_parts(self) -> (Arc<Shared>, UnixListener) {
+        (self.shared, self.socket)
+    }
+
+    /// The reverse of [`into_parts`](Self::into_parts). The socket doesn't block.
+    #[cfg(feature = "tokio")]
+    pub(super) fn from_parts(shared: Arc<Shared>, socket: UnixListener) -> Listening {
+        Listening { shared, socket }
     }
 
     /// Accepts a client, or waits for one; with a limit, at most that long.
@@ -126,22 +137,11 @@ impl Listening {
 
     /// Ends all calls of `accept`, and refuses the clients that wait.
     pub(crate) fn shutdown(&self) -> io::Result<()> {
-        // Before any call of `accept` returns: what follows it may be the end of the process.
-        self.shared.clear();
-        self.shared.ended.store(true, Ordering::SeqCst);
-        if let Some(wake) = &*unpoisoned(self.shared.wake.lock()) {
-            wake[0].shutdown(Shutdown::Both)?;
-        }
-        if self.shared.is_own {
-            // Linux refuses further clients, if there still are any without the file. Others can't.
-            let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
-            while self.socket.accept().is_ok() {}
-        }
-        Ok(())
+        self.shared.shutdown(self.socket.as_fd())
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        self.shared.ended.load(Ordering::SeqCst)
+        self.shared.is_ended()
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Listening> {
@@ -167,7 +167,7 @@ impl Listening {
 
     /// Gives std's listener back. Its file stays, as std's do.
     pub(crate) fn into_inner(self) -> UnixListener {
-        unpoisoned(self.shared.place.lock()).take();
+        self.shared.keep_file();
         let nonblocking = self.shared.nonblocking.load(Ordering::Relaxed);
         let _ = self.socket.set_nonblocking(nonblocking);
         self.socket
@@ -187,6 +187,45 @@ impl AsFd for Listening {
 }
 
 impl Shared {
+    pub(super) fn new(nonblocking: bool, place: Option<Place>) -> Shared {
+        Shared {
+            ended: AtomicBool::new(false),
+            #[cfg(feature = "tokio")]
+            tasks: Tasks::default(),
+            nonblocking: AtomicBool::new(nonblocking),
+            is_own: place.is_some(),
+            place: Mutex::new(place),
+            wake: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Ends all calls of `accept` on this socket, and refuses the clients that wait.
+    pub(super) fn shutdown(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        // Before any call of `accept` returns: what follows it may be the end of the process.
+        self.clear();
+        self.ended.store(true, Ordering::SeqCst);
+        #[cfg(feature = "tokio")]
+        self.tasks.wake();
+        if let Some(wake) = &*unpoisoned(self.wake.lock()) {
+            wake[0].shutdown(Shutdown::Both)?;
+        }
+        if self.is_own {
+            // Linux refuses further clients, if there still are any without the file. Others can't.
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+            while rustix::net::accept(socket).is_ok() {}
+        }
+        Ok(())
+    }
+
+    /// Forgets the file: it stays.
+    pub(super) fn keep_file(&self) {
+        unpoisoned(self.place.lock()).take();
+    }
+
     /// Removes the file, once. Another thread that calls this meanwhile waits until it's gone.
     fn clear(&self) {
         let mut place = unpoisoned(self.place.lock());
@@ -208,7 +247,7 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-fn aborted() -> io::Error {
+pub(super) fn aborted() -> io::Error {
     io::Error::new(
         io::ErrorKind::ConnectionAborted,
         "the listener has been shut down",

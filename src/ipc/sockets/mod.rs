@@ -10,8 +10,12 @@ mod folder;
 mod lock;
 mod peer;
 mod place;
+#[cfg(feature = "tokio")]
+mod tasks;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tokio")]
+pub(crate) mod tokio;
 
 use std::io;
 use std::process::Stdio;
@@ -23,7 +27,7 @@ pub(crate) use self::accept::Listening;
 pub(crate) use self::bind::{exists, remove};
 pub(crate) use self::connect::{connect, connect_timeout};
 pub(crate) use self::folder::{path, system_path};
-pub(crate) use self::peer::{UserId, peer_cred};
+pub(crate) use self::peer::{Cred, UserId, peer_cred};
 
 pub(crate) type Stream = UnixStream;
 pub(crate) type Listener = UnixListener;

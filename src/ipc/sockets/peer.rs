@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 
 use crate::sys::socket;
 
@@ -33,8 +32,13 @@ pub(crate) struct Cred {
 }
 
 /// Asks who the peer is. The kernel vouches for the user, at both ends.
-pub(crate) fn peer_cred(stream: &UnixStream) -> io::Result<Cred> {
+pub(crate) fn peer_cred(stream: &impl AsFd) -> io::Result<Cred> {
     let (user, pid) = socket::peer(stream.as_fd())?;
+    known(user, pid)
+}
+
+/// A peer of which the kernel has said this much.
+pub(crate) fn known(user: u32, pid: Option<u32>) -> io::Result<Cred> {
     let user = UserId(user);
     Ok(Cred {
         pid,
