@@ -5,10 +5,12 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::way::{BUFFER, Place, Way, at_once, read, unsupported};
 
 /// Something to time.
-#[derive(Clone)]
+#[derive(Clone, Deserialize, Serialize)]
 pub struct Case {
     pub name: String,
     /// Whether it's one of the many that compare sizes of writes and of readers' buffers.
@@ -21,7 +23,7 @@ pub struct Case {
     work: Work,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 enum Work {
     PingPong { bytes: usize, timeouts: bool },
     OneWay { unit: usize, reader: Reader },
@@ -37,7 +39,7 @@ enum Work {
 }
 
 /// How the receiver of what goes one way reads it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 enum Reader {
     Buffer(usize),
     /// Reads 4 KiB, and pauses after each read.
