@@ -5,10 +5,13 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parse_size::parse_size;
+use serde::{Deserialize, Serialize};
+
 use crate::way::{BUFFER, Place, Way, at_once, read, unsupported};
 
 /// Something to time.
-#[derive(Clone)]
+#[derive(Clone, Deserialize, Serialize)]
 pub struct Case {
     pub name: String,
     /// Whether it's one of the many that compare sizes of writes and of readers' buffers.
@@ -21,12 +24,12 @@ pub struct Case {
     work: Work,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 enum Work {
     PingPong { bytes: usize, timeouts: bool },
     OneWay { unit: usize, reader: Reader },
     BothWays,
-    Copy { both_ways: bool },
+    CopyBothWays,
     Connect { clients: u64 },
     Bind,
     Pair,
@@ -37,7 +40,7 @@ enum Work {
 }
 
 /// How the receiver of what goes one way reads it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 enum Reader {
     Buffer(usize),
     /// Reads 4 KiB, and pauses after each read.
@@ -45,21 +48,17 @@ enum Reader {
     Exact,
     ToEnd,
     Lines,
+    /// With `io::copy`, as the sender sends it.
+    Copy,
 }
 
 /// The size of the file that is copied.
-const FILE: u64 = 64 << 20;
-
-/// The bytes in a size as it's written in a case's name.
-fn bytes(size: &str) -> usize {
-    let (number, unit) = size.split_once(' ').expect("a number and a unit");
-    let unit = ["B", "KiB", "MiB"].iter().position(|name| *name == unit).expect("a unit");
-    number.parse::<usize>().expect("a number") << (10 * unit)
-}
+const FILE: usize = 64 << 20;
 
 /// All cases, in the order of the table.
 pub fn all() -> Vec<Case> {
     use Work::*;
+    let bytes = |size| parse_size(size).expect("a size") as usize;
     const BETWEEN: [(&str, bool); 2] = [("threads", false), ("processes", true)];
     let mut cases = Vec::new();
     let mut add = |name: String, buffer, processes, work| {
@@ -82,29 +81,31 @@ pub fn all() -> Vec<Case> {
         let work = one_way(size, Reader::Buffer(bytes(buffer)));
         add(format!("one way, {size}, defaults, reader's buffer {buffer}"), None, false, work);
     }
-    let mut alone = |name: &str, buffer, work| add(name.into(), buffer, false, work);
     let large = one_way("1 MiB", Reader::Buffer(1 << 20));
-    alone("one way, 1 MiB, buffers of 1 MiB", Some(1 << 20), large);
-    let mut alone = |name: &str, work| alone(name, Some(BUFFER), work);
-    alone("one way, 64 KiB, slow reader", one_way("64 KiB", Reader::Slow));
-    alone("both ways at once, 64 KiB", BothWays);
-    alone("connect, 1 B, drop; 1 client", Connect { clients: 1 });
-    alone("connect, 1 B, drop; 8 clients", Connect { clients: 8 });
-    alone("connect, 1 B, drop; 64 clients", Connect { clients: 64 });
-    alone("bind, drop", Bind);
-    alone("pair, drop", Pair);
-    alone("drop with 4 KiB unread", DropUnread);
-    alone("open one of 2000", Open { then_ping_pong: false });
-    alone("ping-pong 1 B, each of 2000", Open { then_ping_pong: true });
-    alone("wake a read by shutdown", WakeUp);
-    alone("nothing to read", NothingToRead);
+    add("one way, 1 MiB, buffers of 1 MiB".into(), Some(1 << 20), false, large);
+    for (name, work) in [
+        ("one way, 64 KiB, slow reader", one_way("64 KiB", Reader::Slow)),
+        ("both ways at once, 64 KiB", BothWays),
+        ("connect, 1 B, drop; 1 client", Connect { clients: 1 }),
+        ("connect, 1 B, drop; 8 clients", Connect { clients: 8 }),
+        ("connect, 1 B, drop; 64 clients", Connect { clients: 64 }),
+        ("bind, drop", Bind),
+        ("pair, drop", Pair),
+        ("drop with 4 KiB unread", DropUnread),
+        ("open one of 2000", Open { then_ping_pong: false }),
+        ("ping-pong 1 B, each of 2000", Open { then_ping_pong: true }),
+        ("wake a read by shutdown", WakeUp),
+        ("nothing to read", NothingToRead),
+    ] {
+        add(name.into(), Some(BUFFER), false, work);
+    }
     for (between, processes) in BETWEEN {
         for (name, work) in [
             ("read_exact 1 MiB", one_way("1 MiB", Reader::Exact)),
             ("read_to_end 16 MiB", one_way("16 MiB", Reader::ToEnd)),
             ("BufReader, 64 KiB of lines", one_way("64 KiB", Reader::Lines)),
-            ("io::copy 64 MiB", Copy { both_ways: false }),
-            ("io::copy 64 MiB both ways at once", Copy { both_ways: true }),
+            ("io::copy 64 MiB", OneWay { unit: FILE, reader: Reader::Copy }),
+            ("io::copy 64 MiB both ways at once", CopyBothWays),
         ] {
             add(format!("{name}, {between}"), None, processes, work);
         }
@@ -165,12 +166,19 @@ impl Case {
                 let (out, mut back) = (vec![0; bytes], vec![0; bytes]);
                 repeat(count, || exchange(&mut stream, &out, &mut back))
             }
+            Work::OneWay { reader: Reader::Copy, .. } => {
+                let mut stream = connect()?;
+                repeat(1, || {
+                    send_file(&mut stream, count)?;
+                    // The receiver says that all has arrived.
+                    stream.read_exact(&mut [0])
+                })
+            }
             Work::OneWay { unit, .. } => {
                 let line = [[b'.'; 63].as_slice(), b"\n"].concat();
                 let (mut stream, bytes) = (connect()?, line.repeat(unit / 64));
                 repeat(1, || {
                     (0..count).try_for_each(|_| stream.write_all(&bytes))?;
-                    // The receiver says that all has arrived.
                     stream.read_exact(&mut [0])
                 })
             }
@@ -178,15 +186,9 @@ impl Case {
                 let mut stream = connect()?;
                 repeat(1, || way.both_ways(&mut stream, BUFFER, count))
             }
-            Work::Copy { both_ways } => {
+            Work::CopyBothWays => {
                 let mut stream = connect()?;
-                repeat(1, || {
-                    if both_ways {
-                        return copy_both_ways(way, &mut stream, count);
-                    }
-                    send_file(&mut stream, count)?;
-                    stream.read_exact(&mut [0])
-                })
+                repeat(1, || copy_both_ways(way, &mut stream, count))
             }
             Work::Connect { clients } => {
                 let one = || {
@@ -228,7 +230,8 @@ impl Case {
                 let mut stream = connect()?;
                 way.set_nonblocking(&stream)?;
                 repeat(count, || match way.try_read(&mut stream, &mut [0; 64]) {
-                    Err(error) if found_nothing(&error) => Ok(()),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+                    Err(error) if error.raw_os_error() == Some(ERROR_NO_DATA) => Ok(()),
                     Err(error) => Err(error),
                     Ok(count) => Err(io::Error::other(format!("read {count} bytes"))),
                 })
@@ -258,12 +261,7 @@ impl Case {
                 stream.write_all(&[0])
             }
             Work::BothWays => way.both_ways(&mut accept()?, BUFFER, count),
-            Work::Copy { both_ways: true } => copy_both_ways(way, &mut accept()?, count),
-            Work::Copy { both_ways: false } => {
-                let mut stream = accept()?;
-                receive_file(&mut stream, count)?;
-                stream.write_all(&[0])
-            }
+            Work::CopyBothWays => copy_both_ways(way, &mut accept()?, count),
             Work::DropUnread => (0..count).try_for_each(|_| {
                 let mut stream = accept()?;
                 STEP.wait();
@@ -287,6 +285,8 @@ impl Case {
     }
 }
 
+/// How Windows' own nonblocking mode says that there is nothing; not an error of Unix.
+const ERROR_NO_DATA: i32 = 232;
 const MINUTE: Duration = Duration::from_secs(60);
 const UNREAD: [u8; 4 << 10] = [0; 4 << 10];
 
@@ -334,29 +334,24 @@ fn receive(stream: &mut impl Read, unit: usize, how: Reader, count: u64) -> io::
                 line.clear();
             }
         }
+        Reader::Copy => drop(io::copy(&mut all, &mut io::sink())?),
     }
     if all.limit() == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 fn send_file(stream: &mut impl Write, count: u64) -> io::Result<()> {
     let mut file = tempfile::tempfile()?;
-    file.set_len(FILE)?;
+    file.set_len(FILE as u64)?;
     (0..count).try_for_each(|_| {
         file.rewind()?;
         io::copy(&mut file, stream).map(drop)
     })
 }
 
-fn receive_file(stream: &mut impl Read, count: u64) -> io::Result<()> {
-    match io::copy(&mut stream.take(FILE * count), &mut io::sink())? {
-        copied if copied == FILE * count => Ok(()),
-        _ => Err(io::ErrorKind::UnexpectedEof.into()),
-    }
-}
-
 fn copy_both_ways<W: Way>(way: W, stream: &mut W::Stream, count: u64) -> io::Result<()> {
     let mut reader = way.try_clone(stream)?;
-    at_once(move || receive_file(&mut reader, count), || send_file(stream, count))
+    let receive = move || receive(&mut reader, FILE, Reader::Copy, count);
+    at_once(receive, || send_file(stream, count))
 }
 
 /// Opens many connections; returns how long that took, or one byte there and back over each in turn.
@@ -391,10 +386,4 @@ fn wake_up<W: Way>(way: W, stream: W::Stream) -> io::Result<Duration> {
             return read.map(|_| at.saturating_duration_since(start));
         }
     }
-}
-
-/// `ERROR_NO_DATA` is how Windows' own nonblocking mode says it.
-fn found_nothing(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock
-        || (cfg!(windows) && error.raw_os_error() == Some(232))
 }

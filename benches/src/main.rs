@@ -3,14 +3,14 @@
 //! Each way does the same work, round after round, in a process of its own, which is ended if it hangs.
 //! Ratios are medians over the rounds, as the machine may be busy in one round and not in the next.
 
-use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use report::{Row, Way};
-use worker::Running;
+use ways::*;
+use worker::{Running, Task};
 
 mod cases;
 mod count;
@@ -57,70 +57,50 @@ struct Options {
     /// Count system calls, kernel handles and allocations instead of timing
     #[arg(long)]
     count: bool,
-    /// What this program starts itself for, and with which way.
-    #[arg(hide = true, requires = "with")]
-    role: Option<String>,
-    #[arg(hide = true, value_parser = named)]
-    with: Option<Way>,
+    /// Be a process for that way: what this program starts itself for
+    #[arg(long, hide = true, value_parser = named)]
+    be: Option<Way>,
 }
+
+/// Is a process for the way of this name.
+type Be = fn(&str) -> io::Result<()>;
 
 /// All ways, by their names on the command line and in tables; the first is the one that the others are
 /// compared to.
 #[cfg(windows)]
-const WAYS: &[(&str, &str)] = &[
-    ("raw", "raw"),
-    ("winpipe", "winpipe"),
-    ("old", "winpipe 0.1.1"),
-    ("interprocess", "interprocess 2.4"),
-    ("tokio", "tokio 1"),
-    ("bare", "raw, bare"),
+const WAYS: &[(&str, &str, Be)] = &[
+    ("raw", "raw", |name| worker::be(raw::Raw::Chunks, name)),
+    ("winpipe", "winpipe", |name| worker::be(blocking::Winpipe(buffers(name)), name)),
+    ("old", "winpipe 0.1.1", |name| worker::be(blocking::Old, name)),
+    ("interprocess", "interprocess 2.4", |name| worker::be(blocking::Interprocess, name)),
+    ("tokio", "tokio 1", |name| worker::be(tokio::Tokio, name)),
+    ("bare", "raw, bare", |name| worker::be(raw::Raw::Bare, name)),
 ];
 #[cfg(unix)]
-const WAYS: &[(&str, &str)] = &[("std", "std UnixStream")];
-
-/// Is a process for one of the ways.
-fn be(way: &str, role: &str) -> io::Result<()> {
-    use ways::*;
-    match way {
-        #[cfg(windows)]
-        "raw" => worker::be(raw::Raw::Chunks, way, role),
-        #[cfg(windows)]
-        "bare" => worker::be(raw::Raw::Bare, way, role),
-        #[cfg(windows)]
-        "old" => worker::be(blocking::Old, way, role),
-        #[cfg(windows)]
-        "interprocess" => worker::be(blocking::Interprocess, way, role),
-        #[cfg(windows)]
-        "tokio" => worker::be(tokio::Tokio, way, role),
-        _ => worker::be(blocking::Winpipe(buffers(way)), way, role),
-    }
-}
+const WAYS: &[(&str, &str, Be)] =
+    &[("std", "std UnixStream", |name| worker::be(blocking::Winpipe(None), name))];
 
 /// The size in `winpipe:BYTES`.
 fn buffers(way: &str) -> Option<usize> {
     way.strip_prefix("winpipe:")?.parse().ok()
 }
 
-fn named(way: &str) -> Result<Way, String> {
-    if cfg!(windows) && buffers(way).is_some() {
-        return Ok((way.into(), way.replacen(':', ", buffers of ", 1)));
-    }
-    let found = WAYS.iter().find(|(name, _)| *name == way);
-    found.map(|(name, title)| (name.to_string(), title.to_string())).ok_or("no such way".into())
+fn named(way: &str) -> Result<Way, &'static str> {
+    let kind = buffers(way).map_or(way, |_| "winpipe");
+    let (name, title, be) = WAYS.iter().find(|(name, ..)| *name == kind).ok_or("no such way")?;
+    let title = way.replacen(':', ", buffers of ", 1).replacen(name, title, 1);
+    Ok(Way { name: way.into(), title, be: *be })
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
-    if let (Some(role), Some((way, _))) = (&options.role, &options.with) {
-        return Ok(be(way, role)?);
+fn main() -> io::Result<()> {
+    let mut options = Options::parse();
+    if let Some(way) = options.be {
+        return (way.be)(&way.name);
     }
-    let mut ways = options.way.clone();
-    for (at, (name, _)) in WAYS.iter().enumerate().rev() {
-        if at == 0 || options.way.is_empty() {
-            ways.retain(|(way, _)| way != name);
-            ways.insert(0, named(name)?);
-        }
-    }
+    let others = if options.way.is_empty() { WAYS } else { &WAYS[..1] };
+    let mut ways: Vec<_> = others.iter().flat_map(|(name, ..)| named(name)).collect();
+    options.way.retain(|way| way.name != ways[0].name);
+    ways.append(&mut options.way);
     let cases = cases::all().into_iter().filter(|case| {
         let named = || options.case.iter().any(|part| case.name.contains(part));
         (case.in_matrix || !options.matrix)
@@ -128,32 +108,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     if options.list {
         cases.for_each(|case| println!("{}", case.name));
-        ways.iter().for_each(|(name, title)| println!("--way {name}: {title}"));
+        ways.iter().for_each(|way| println!("--way {}: {}", way.name, way.title));
         return Ok(());
     }
+    let mut workers: Vec<_> = ways.iter().map(|way| Running::new(&way.name)).collect();
     if options.count {
         // One that fails has no costs.
-        let cost = |(way, _): &Way| Running::new(way, "counter").ask("").unwrap_or_default();
-        print!("{}", report::counted(&ways, ways.iter().map(cost).collect(), options.json));
+        let costs = workers.iter_mut().map(|it| it.ask(&Task::Count).unwrap_or_default());
+        print!("{}", report::counted(&ways, costs.collect(), options.json));
         return Ok(());
     }
 
     let (rounds, time, connections) = if options.quick { (3, 15, 40) } else { (21, 40, 2000) };
     let time = Duration::from_millis(time);
     let rounds = options.rounds.unwrap_or(rounds).max(1);
-    let mut workers: Vec<_> = ways.iter().map(|(way, _)| Running::new(way, "worker")).collect();
     let mut rows = Vec::new();
     for case in cases {
         eprint!("{} ", case.name);
         let start = Instant::now();
         let mut row = Row::new(&case.name, ways.len());
+        let task = Task::Sample { case, time, connections };
         for round in 0..rounds {
             // None is always the first.
-            for turn in 0..workers.len() {
-                let way = (round + turn) % workers.len();
+            for turn in 0..ways.len() {
+                let way = (round + turn) % ways.len();
                 if !row.is_done(way) {
                     let start = Instant::now();
-                    let result = workers[way].sample((&case.name, time, connections));
+                    let result = workers[way].ask(&task);
                     row.add(way, result, start.elapsed());
                 }
             }
@@ -164,7 +145,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     print!("{}", report::measured(&ways, rounds, &rows, options.json));
     if let Some(file) = &options.plot {
-        std::fs::write(file, report::plot(&ways, rounds, &rows)?)?;
+        std::fs::write(file, report::plot(&ways, rounds, &rows))?;
     }
     Ok(())
 }

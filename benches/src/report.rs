@@ -1,9 +1,7 @@
 //! What was measured or counted, as a table and as JSON; what was measured, as a picture too.
 
-use std::error::Error;
 use std::time::Duration;
 
-use plotters::prelude::*;
 use serde_json::{Value, json};
 use statrs::statistics::{Data, Max, Min, OrderStatistics};
 
@@ -13,8 +11,13 @@ use crate::worker::Failure;
 /// One sample that takes longer is enough.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The names of a way on the command line and in tables.
-pub type Way = (String, String);
+/// A way's names on the command line and in tables, and what its processes do.
+#[derive(Clone)]
+pub struct Way {
+    pub name: String,
+    pub title: String,
+    pub be: crate::Be,
+}
 
 /// One case: its name, and for each way the nanoseconds of each round, or why there are none.
 pub struct Row {
@@ -52,7 +55,7 @@ impl Row {
     }
 
     fn spread(&self, way: usize) -> Option<[f64; 3]> {
-        spread(self.ways[way].as_ref().ok()?.clone())
+        spread(self.ways[way].clone().ok()?)
     }
 
     /// How many times as long as the first way it took: of the ratios of each round, the median.
@@ -66,14 +69,17 @@ impl Row {
     fn cell(&self, way: usize) -> Cell {
         match (&self.ways[way], self.spread(way)) {
             (Err(Some(reason)), _) => ("failed".into(), json!({ "failed": reason })),
-            (Ok(rounds), Some(spread @ [median, least, most])) => {
+            (Ok(rounds), Some([median, least, most])) => {
                 let ratio = self.ratio(way);
-                let shown = ratio.filter(|_| way > 0);
-                let shown = shown.map_or(String::new(), |ratio| format!(" **×{}**", short(ratio)));
-                let json = json!({
-                    "median": median, "least": least, "most": most, "ratio": ratio, "rounds": rounds,
-                });
-                (times(spread) + &shown, json)
+                let mut text = times([median, least, most]);
+                if let (1.., Some(ratio)) = (way, ratio) {
+                    text += &format!(" **×{}**", short(ratio));
+                }
+                (
+                    text,
+                    json!({ "median": median, "least": least, "most": most, "ratio": ratio,
+                    "rounds": rounds }),
+                )
             }
             _ => ("–".into(), Value::Null),
         }
@@ -82,17 +88,14 @@ impl Row {
 
 /// What was measured, as a table, and what failed and why; or as JSON.
 pub fn measured(ways: &[Way], rounds: usize, rows: &[Row], as_json: bool) -> String {
+    let head = format!("Median of {rounds} rounds (least–most), and × the first column's.");
     let cells = |row: &Row| (0..ways.len()).map(|way| row.cell(way)).collect();
     let all = rows.iter().map(|row| (row.name.clone(), cells(row))).collect();
-    let mut text = render(["case", "nanoseconds"], ways, all, as_json);
-    if !as_json {
-        let head = format!("Median of {rounds} rounds (least–most), and × the first column's.\n\n");
-        text.insert_str(0, &head);
-        for row in rows {
-            for (way, (_, title)) in row.ways.iter().zip(ways) {
-                if let Err(Some(reason)) = way {
-                    text += &format!("\nFailed: {}, {title}: {reason}\n", row.name);
-                }
+    let mut text = render(&head, ["case", "nanoseconds"], ways, all, as_json);
+    for row in rows.iter().filter(|_| !as_json) {
+        for (result, way) in row.ways.iter().zip(ways) {
+            if let Err(Some(reason)) = result {
+                text += &format!("\nFailed: {}, {}: {reason}\n", row.name, way.title);
             }
         }
     }
@@ -101,9 +104,11 @@ pub fn measured(ways: &[Way], rounds: usize, rows: &[Row], as_json: bool) -> Str
 
 /// What was counted, as a table or as JSON.
 pub fn counted(ways: &[Way], costs: Vec<Costs>, as_json: bool) -> String {
+    const HEAD: &str =
+        "System calls · kernel handles more than before · allocations (or bytes on the heap).";
+    let known = |number: Option<f64>| number.map_or("–".into(), |it| it.to_string());
     let cell = |costs: &Costs, at: usize| match costs.get(at) {
         Some((operation, Some(cost))) => {
-            let known = |number: Option<f64>| number.map_or("–".into(), |it| it.to_string());
             let unit = if operation == "open stream" { " B" } else { "" };
             let (calls, handles) =
                 (known(cost.calls.map(|calls| calls as f64)), known(cost.handles));
@@ -116,17 +121,15 @@ pub fn counted(ways: &[Way], costs: Vec<Costs>, as_json: bool) -> String {
     let rows = operations.map(|(at, (operation, _))| {
         (operation.clone(), costs.iter().map(|costs| cell(costs, at)).collect())
     });
-    let all = render(["operation", "costs"], ways, rows.collect(), as_json);
-    let head =
-        "System calls · kernel handles more than before · allocations (or bytes on the heap).";
-    if as_json { all } else { format!("{head}\n\n{all}") }
+    render(HEAD, ["operation", "costs"], ways, rows.collect(), as_json)
 }
 
 /// A cell in a table and in JSON.
 type Cell = (String, Value);
 
-/// A table in Markdown, or JSON.
+/// A table in Markdown below a line about it, or JSON.
 fn render(
+    head: &str,
     [row, cell]: [&str; 2],
     ways: &[Way],
     rows: Vec<(String, Vec<Cell>)>,
@@ -134,67 +137,58 @@ fn render(
 ) -> String {
     if as_json {
         let rows = rows.into_iter().map(|(name, cells)| {
-            let cells = ways.iter().zip(cells).map(|((way, _), (_, json))| (way.clone(), json));
+            let cells = ways.iter().zip(cells).map(|(way, (_, json))| (way.name.clone(), json));
             json!({ row: name, cell: Value::from_iter(cells) })
         });
         return format!("{:#}\n", Value::from_iter(rows));
     }
-    let titles: String = ways.iter().map(|(_, title)| format!(" {title} |")).collect();
-    let mut text = format!("| {row} |{titles}\n|{}\n", " --- |".repeat(ways.len() + 1));
-    for (name, cells) in rows {
-        let cells: String = cells.iter().map(|(text, _)| format!(" {text} |")).collect();
-        text += &format!("| {name} |{cells}\n");
+    let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
+    let titles = ways.iter().map(|way| &*way.title);
+    let mut text = format!("{head}\n\n") + &line([row].into_iter().chain(titles).collect());
+    text += &line(vec!["---"; ways.len() + 1]);
+    for (name, cells) in &rows {
+        let cells = cells.iter().map(|(text, _)| &**text);
+        text += &line([&**name].into_iter().chain(cells).collect());
     }
     text
 }
 
 /// A picture in SVG: a line for each case and a dot for each way, at how many times as long as the
 /// first way it took.
-pub fn plot(ways: &[Way], rounds: usize, rows: &[Row]) -> Result<String, Box<dyn Error>> {
-    const COLOURS: [u32; 6] = [0x444444, 0xd62728, 0x9467bd, 0x1f77b4, 0x2ca02c, 0xbbbbbb];
-    let ratios = rows.iter().flat_map(|row| (0..ways.len()).filter_map(|way| row.ratio(way)));
-    let [_, least, most] = spread(ratios.collect()).ok_or("nothing to draw")?;
+pub fn plot(ways: &[Way], rounds: usize, rows: &[Row]) -> String {
+    const COLOURS: [&str; 6] = ["#444", "#d62728", "#9467bd", "#1f77b4", "#2ca02c", "#bbb"];
+    const SCALE: [f64; 8] = [0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0];
     // What is far out is drawn at the edge.
-    let (low, high) = (least.clamp(0.25, 0.9), most.clamp(2.0, 40.0));
-    let caption = format!(
-        "Time as a multiple of {}'s, which is at the left (median of {rounds} rounds; \
-         what is at an edge may be far beyond it)",
-        ways[0].1
-    );
-    let name = |at: &SegmentValue<usize>| match at {
-        SegmentValue::CenterOf(at) | SegmentValue::Exact(at) if *at < rows.len() => {
-            let row = &rows[rows.len() - 1 - at];
-            format!("{}: {}", row.name, row.spread(0).map_or("–".into(), times))
-        }
-        _ => String::new(),
-    };
-    let mut svg = String::new();
-    let size = (1100, 110 + 20 * rows.len() as u32);
-    let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
-        .caption(caption, ("sans-serif", 13))
-        .margin(12)
-        .x_label_area_size(30)
-        .y_label_area_size(390)
-        .build_cartesian_2d((low..high).log_scale(), (0..rows.len()).into_segmented())?;
-    let mut mesh = chart.configure_mesh();
-    mesh.y_labels(rows.len()).y_label_formatter(&name);
-    mesh.x_label_formatter(&|ratio| format!("×{}", short(*ratio))).draw()?;
-    // This crate's own dots are on top.
-    for (way, (_, title)) in ways.iter().enumerate().rev() {
-        let [_, r, g, b] = COLOURS[way % COLOURS.len()].to_be_bytes();
-        let style = RGBColor(r, g, b).filled();
-        let dots = rows.iter().rev().enumerate().filter_map(|(at, row)| {
-            let at = (row.ratio(way)?.clamp(low, high), SegmentValue::CenterOf(at));
-            Some(Circle::new(at, if way == 0 { 2 } else { 5 }, style))
-        });
-        chart.draw_series(dots)?.label(title).legend(move |at| Circle::new(at, 5, style));
+    let x = |ratio: f64| 400.0 + 95.0 * (ratio.clamp(0.25, 40.0) / 0.25).log2();
+    let (y, bottom) = (|row: usize| 70 + 20 * row, 70 + 20 * rows.len());
+    let mut body = String::new();
+    for ratio in SCALE {
+        let x = x(ratio);
+        body += &format!("<path d='M{x} 55V{bottom}'/><text x='{x}' y='50'>×{ratio}</text>\n");
     }
-    chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
-    area.present()?;
-    drop((chart, area));
-    Ok(svg)
+    for (at, row) in rows.iter().enumerate() {
+        let (y, first) = (y(at), row.spread(0).map_or("–".into(), times));
+        body += &format!("<path d='M400 {y}H1096'/><text y='{y}'>{}: {first}</text>\n", row.name);
+        // This crate's own dots are on top.
+        for way in (0..ways.len()).rev() {
+            let (radius, colour) = (if way == 0 { 2 } else { 5 }, COLOURS[way % COLOURS.len()]);
+            if let Some(x) = row.ratio(way).map(x) {
+                body += &format!("<circle cx='{x:.1}' cy='{y}' r='{radius}' fill='{colour}'/>\n");
+            }
+        }
+    }
+    for (way, Way { title, .. }) in ways.iter().enumerate() {
+        let (x, colour) = (180 * way, COLOURS[way % COLOURS.len()]);
+        body += &format!("<text x='{x}' y='30' fill='{colour}'>● {title}</text>\n");
+    }
+    format!(
+        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='-12 0 1150 {}' font-family='sans-serif' \
+         font-size='12' stroke-width='0.5'>\n<style>path {{ stroke: #ccc }}</style>\n\
+         <rect x='-12' width='1150' height='100%' fill='white'/>\n<text y='14'>Time as a multiple of \
+         {}'s (median of {rounds} rounds; what is at an edge may be far beyond it)</text>\n{body}</svg>\n",
+        bottom + 10,
+        ways[0].title
+    )
 }
 
 /// Three digits.

@@ -1,4 +1,4 @@
-//! The processes that work, one for each way. A worker reads questions from standard input, and answers
+//! The processes that work, one for each way. A worker reads tasks from standard input, and answers
 //! each on standard output; so does the other process of a worker, its server. All of it is JSON.
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -8,65 +8,55 @@ use std::thread;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Deserializer, json};
 
-use crate::cases::{self, Case};
+use crate::cases::Case;
 use crate::count;
-use crate::way::{Place, Way};
+use crate::way::{Place, Way, unsupported};
 
-/// How long a sample may take.
+/// How long a task may take.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Why there is no time: the way has no such thing, or it failed for this reason.
+/// Why there is no answer: the way has no such thing, or it failed for this reason.
 pub type Failure = Option<String>;
 
-/// What a worker is to do: the case, how long, how many connections at the same time.
-pub type Question<'a> = (&'a str, Duration, u64);
+/// What a process is to do.
+#[derive(Deserialize, Serialize)]
+pub enum Task {
+    /// Do the case for about that time, or with so many connections at once; return nanoseconds.
+    Sample { case: Case, time: Duration, connections: u64 },
+    /// Serve so many pieces of the case at that path.
+    Serve { case: Case, path: String, count: u64 },
+    /// Count what the way costs.
+    Count,
+}
 
-/// Is a worker, its server, or prints what the way costs; until standard input ends.
-pub fn be<W: Way>(way: W, name: &str, role: &str) -> io::Result<()> {
-    let cases = cases::all();
-    let find = |name: &str| {
-        let case = cases.iter().find(|case| case.name == name);
-        case.ok_or_else(|| io::Error::other("no such case"))
-    };
-    match role {
-        "counter" => println!("{}", json!(count::run(way)?)),
-        "server" => {
-            for task in io::stdin().lines() {
-                let (case, path, count): (String, _, _) = serde_json::from_str(&task?)?;
-                let case = find(&case)?.clone();
+/// Does tasks until standard input ends.
+pub fn be<W: Way>(way: W, name: &str) -> io::Result<()> {
+    let mut server = Running::new(name);
+    for task in Deserializer::from_reader(io::stdin().lock()).into_iter() {
+        match task? {
+            Task::Sample { case, time, connections } => {
+                answer(case.sample::<W>(time, connections, |n| run(way, &case, n, &mut server)));
+            }
+            Task::Serve { case, path, count } => {
                 // It may wait for ever, if the worker has ended.
-                thread::spawn(move || {
-                    if let Err(error) = serve(way, &case, path, count, || println!("null")) {
-                        eprintln!("{}: {error}", case.name);
-                        std::process::exit(1);
-                    }
-                });
+                thread::spawn(move || serve(way, &case, path, count, || answer(Ok(()))));
             }
-        }
-        _ => {
-            let mut server = Running::new(name, "server");
-            for question in io::stdin().lines() {
-                let question = question?;
-                let (case, time, connections): Question = serde_json::from_str(&question)?;
-                let case = find(case)?;
-                let run = |count| run(way, case, count, &mut server);
-                answer(case.sample::<W>(time, connections, run));
-            }
+            Task::Count => answer(count::run(way)),
         }
     }
     Ok(())
 }
 
-/// Answers with a sample's result. One that failed ends the process: threads may be left that wait.
-fn answer(result: io::Result<f64>) {
-    let failed = result.is_err();
+/// Answers a task. One that failed ends the process: threads may be left that wait.
+fn answer(result: io::Result<impl Serialize>) {
     let has_it = |error: &io::Error| error.kind() != io::ErrorKind::Unsupported;
-    let result: Result<_, Failure> =
-        result.map_err(|error| has_it(&error).then(|| error.to_string()));
-    println!("{}", json!(result));
-    if failed {
+    let result = result.map_err(|error| has_it(&error).then(|| error.to_string()));
+    // Nobody may be left to read it.
+    let _ = writeln!(io::stdout(), "{}", json!(result));
+    if result.is_err() {
         std::process::exit(1);
     }
 }
@@ -74,18 +64,15 @@ fn answer(result: io::Result<f64>) {
 /// Does so many pieces, here and on another thread or in another process.
 fn run<W: Way>(way: W, case: &Case, count: u64, server: &mut Running) -> io::Result<Duration> {
     let place = Place::fresh(case.buffer);
-    let path = place.path.clone();
+    let (served, path) = (case.clone(), place.path.clone());
     let mut thread = None;
     if case.processes {
-        server.ask::<()>(&json!((&case.name, path, count)).to_string())?;
+        let bound: Result<(), Failure> = server.ask(&Task::Serve { case: served, path, count });
+        bound
+            .or_else(|failure| failure.map_or_else(unsupported, |it| Err(io::Error::other(it))))?;
     } else {
-        let (case, (tell, bound)) = (case.clone(), mpsc::channel::<()>());
-        thread = Some(thread::spawn(move || {
-            // The client might wait for ever.
-            if let Err(error) = serve(way, &case, path, count, move || drop(tell)) {
-                answer(Err(error));
-            }
-        }));
+        let (tell, bound) = mpsc::channel::<()>();
+        thread = Some(thread::spawn(move || serve(way, &served, path, count, || drop(tell))));
         let _ = bound.recv();
     }
     if !W::HAS_BACKLOG {
@@ -97,50 +84,58 @@ fn run<W: Way>(way: W, case: &Case, count: u64, server: &mut Running) -> io::Res
     Ok(took)
 }
 
-fn serve<W: Way>(
-    way: W,
-    case: &Case,
-    path: String,
-    count: u64,
-    bound: impl FnOnce(),
-) -> io::Result<()> {
+/// Does the server's part, and tells when clients can connect. They might wait for ever if it fails.
+fn serve<W: Way>(way: W, case: &Case, path: String, count: u64, bound: impl FnOnce()) {
     let place = Place { path, buffer: case.buffer };
-    let listener = way.bind(&place)?;
-    bound();
-    case.server(way, &listener, count)
+    let served = way.bind(&place).and_then(|listener| {
+        bound();
+        case.server(way, &listener, count)
+    });
+    if let Err(error) = served {
+        if error.kind() != io::ErrorKind::Unsupported {
+            eprintln!("{}, server: {error}", case.name);
+        }
+        answer(io::Result::<()>::Err(error));
+    }
 }
 
-/// A process of this program, which is started when it's first needed.
+/// A process of this program for a way, which is started when it's first needed.
 pub struct Running {
     way: String,
-    role: &'static str,
-    process: Option<(Child, Receiver<String>)>,
+    process: Option<Process>,
+}
+
+struct Process(Child, Receiver<String>);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may hang.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Running {
-    /// A process that is to have this role for the way.
-    pub fn new(way: &str, role: &'static str) -> Running {
-        Running { way: way.into(), role, process: None }
+    pub fn new(way: &str) -> Running {
+        Running { way: way.into(), process: None }
     }
 
-    /// Has the case done once. A worker that fails or doesn't answer is ended.
-    pub fn sample(&mut self, question: Question) -> Result<f64, Failure> {
-        let answer = self.ask(&json!(question).to_string());
-        let answer = answer.unwrap_or_else(|error| Err(Some(error.to_string())));
+    /// Has a task done. A process that fails or doesn't answer is ended.
+    pub fn ask<T: DeserializeOwned>(&mut self, task: &Task) -> Result<T, Failure> {
+        let answer = self.answer(task).unwrap_or_else(|error| Err(Some(error.to_string())));
         if answer.is_err() {
-            self.end();
+            self.process = None;
         }
         answer
     }
 
-    /// Sends a line, and returns the next that the process prints.
-    pub fn ask<T: DeserializeOwned>(&mut self, question: &str) -> io::Result<T> {
-        let (process, answers) = match &mut self.process {
+    fn answer<T: DeserializeOwned>(&mut self, task: &Task) -> io::Result<T> {
+        let Process(process, answers) = match &mut self.process {
             Some(process) => process,
-            none => none.insert(start(&self.way, self.role)?),
+            none => none.insert(start(&self.way)?),
         };
         let mut input = process.stdin.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        writeln!(input, "{question}")?;
+        writeln!(input, "{}", json!(task))?;
         match answers.recv_timeout(LIMIT) {
             Ok(answer) => Ok(serde_json::from_str(&answer)?),
             Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("its process ended")),
@@ -149,25 +144,11 @@ impl Running {
             }
         }
     }
-
-    fn end(&mut self) {
-        if let Some((mut process, _)) = self.process.take() {
-            // It may hang.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-fn start(way: &str, role: &str) -> io::Result<(Child, Receiver<String>)> {
+fn start(way: &str) -> io::Result<Process> {
     let mut process = Command::new(std::env::current_exe()?);
-    process.args([role, way]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let process = process.args(["--be", way]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut process = process.spawn()?;
     let output = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let (tell, answers) = mpsc::channel();
@@ -175,5 +156,5 @@ fn start(way: &str, role: &str) -> io::Result<(Child, Receiver<String>)> {
         let mut lines = BufReader::new(output).lines().map_while(Result::ok);
         lines.try_for_each(|line| tell.send(line))
     });
-    Ok((process, answers))
+    Ok(Process(process, answers))
 }

@@ -7,7 +7,7 @@ pub(crate) struct Facts {
     /// The most bytes that are written at once: no more than the pipe's quota. A pending write of
     /// at most that size has delivered nothing yet, so it can be cancelled and reported as not
     /// sent.
-    pub(crate) chunk: usize,
+    pub(crate) chunk: u32,
     /// Whether the pipe keeps message boundaries, so that an empty message can mark the end.
     pub(crate) has_messages: bool,
     /// Whether reads of this end stop at message boundaries.
@@ -28,7 +28,7 @@ pub(crate) enum Found {
 impl Facts {
     /// The most bytes that one write passes to the kernel, which copies them, however large the
     /// quota is.
-    const LONGEST_CHUNK: usize = 1 << 20;
+    const LONGEST_CHUNK: u32 = 1 << 20;
 
     /// The facts of a client's end that the server has disconnected. Nothing more can be known
     /// about it.
@@ -44,7 +44,9 @@ impl Facts {
     pub(crate) fn new(quota: usize, has_messages: bool, is_server: bool) -> Facts {
         Facts {
             // One byte is never delivered in part, so this works even without any quota.
-            chunk: quota.clamp(1, Facts::LONGEST_CHUNK),
+            chunk: u32::try_from(quota)
+                .unwrap_or(u32::MAX)
+                .clamp(1, Facts::LONGEST_CHUNK),
             has_messages,
             reads_by_message: has_messages,
             is_server,

@@ -133,7 +133,7 @@ impl WinStream {
             return Err(stopped(Stop::Ended));
         };
         let mut call = Call::new(&self.shared.writing);
-        let mut sending = Sending::new(total, facts.chunk);
+        let mut sending = Sending::new(total, facts.chunk as usize);
         let mut obstacle = Stop::WouldBlock;
         while let Some(range) = sending.next() {
             let written = match self.shared.writing.is_ended() {

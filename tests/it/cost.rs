@@ -8,8 +8,9 @@ use std::time::Duration;
 use winpipe::{Access, ConnectOptions, ListenOptions, Server, WinListener, WinStream, ipc};
 
 use crate::common::allocator::{allocations, bytes_held};
+use crate::common::handles::handles;
 use crate::common::logger::{self, records};
-use crate::common::process::{handles, is_alone};
+use crate::common::process::is_alone;
 use crate::common::{A_WHILE, LIMIT, connection, connections, fresh_path, within};
 
 /// The bytes that the kernel queues by default.

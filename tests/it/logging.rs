@@ -12,8 +12,9 @@ use std::{panic, thread};
 
 use winpipe::{WinListener, WinStream};
 
+use crate::common::handles::handles;
 use crate::common::logger::logging;
-use crate::common::process::{handles, is_alone};
+use crate::common::process::is_alone;
 use crate::common::token::impersonation_level;
 use crate::common::{LIMIT, connection, connections, fresh_path, within};
 

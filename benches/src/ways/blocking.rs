@@ -46,17 +46,12 @@ impl Way for Winpipe {
     const SETS_BUFFERS: bool = cfg!(windows);
     as_std!(UnixListener, UnixStream);
 
-    #[cfg(windows)]
     fn bind(self, place: &Place) -> io::Result<UnixListener> {
-        let mut options = winpipe::ListenOptions::new();
+        #[cfg(windows)]
         if let Some(bytes) = self.0.or(place.buffer) {
-            options.inbound_buffer(bytes).outbound_buffer(bytes);
+            let mut options = winpipe::ListenOptions::new();
+            return options.inbound_buffer(bytes).outbound_buffer(bytes).bind(&place.path);
         }
-        options.bind(&place.path)
-    }
-
-    #[cfg(unix)]
-    fn bind(self, place: &Place) -> io::Result<UnixListener> {
         UnixListener::bind(&place.path)
     }
 

@@ -21,37 +21,32 @@ pub struct Tokio;
 /// What tokio's manual keeps in the accept loop: the instance that the next client gets.
 pub struct Listener(String, RefCell<NamedPipeServer>);
 
-/// One end of a pipe, until it's dropped; tokio has a type for each end.
-pub struct Stream(Option<Either<NamedPipeServer, NamedPipeClient>>);
+/// One end of a pipe; tokio has a type for each end.
+pub struct Stream(Either<NamedPipeServer, NamedPipeClient>, Yield);
 
 /// tokio closes a pipe only when it has seen that the read it keeps pending was cancelled, so the
-/// runtime must go on running. In a program of its own it does.
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0 = None;
-        let _ = RUNTIME.try_with(|runtime| runtime.block_on(tokio::task::yield_now()));
-    }
-}
+/// runtime must go on running after the drop. In a program of its own it does.
+struct Yield;
 
-impl Stream {
-    fn end(&mut self) -> &mut Either<NamedPipeServer, NamedPipeClient> {
-        self.0.as_mut().expect("it's there until it's dropped")
+impl Drop for Yield {
+    fn drop(&mut self) {
+        let _ = RUNTIME.try_with(|runtime| runtime.block_on(tokio::task::yield_now()));
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        block_on(self.end().read(buf))
+        block_on(self.0.read(buf))
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        block_on(self.end().write(bytes))
+        block_on(self.0.write(bytes))
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        block_on(self.end().write_all(bytes))
+        block_on(self.0.write_all(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -80,7 +75,7 @@ impl Way for Tokio {
     fn accept(self, Listener(path, idle): &Listener) -> io::Result<Stream> {
         block_on(idle.borrow().connect())?;
         let next = block_on(async { ServerOptions::new().create(path) })?;
-        Ok(Stream(Some(Either::Left(idle.replace(next)))))
+        Ok(Stream(Either::Left(idle.replace(next)), Yield))
     }
 
     /// As tokio's manual does: tries again after 50 ms while the pipe is busy.
@@ -90,14 +85,14 @@ impl Way for Tokio {
                 Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY as i32) => {
                     std::thread::sleep(Duration::from_millis(50));
                 }
-                result => return result.map(|client| Stream(Some(Either::Right(client)))),
+                result => return result.map(|client| Stream(Either::Right(client), Yield)),
             }
         }
     }
 
     /// On one thread, as is tokio's way.
     fn both_ways(self, stream: &mut Stream, unit: usize, count: u64) -> io::Result<()> {
-        let (mut reader, mut writer) = tokio::io::split(stream.end());
+        let (mut reader, mut writer) = tokio::io::split(&mut stream.0);
         let (bytes, mut buf) = (vec![0; unit], vec![0; unit]);
         let receive = async {
             for _ in 0..count {
@@ -119,7 +114,7 @@ impl Way for Tokio {
     }
 
     fn try_read(self, stream: &mut Stream, buf: &mut [u8]) -> io::Result<usize> {
-        match stream.end() {
+        match &stream.0 {
             Either::Left(server) => server.try_read(buf),
             Either::Right(client) => client.try_read(buf),
         }

@@ -1,7 +1,9 @@
-//! The allocator of this program: the system's, with a count of what each thread does.
+//! The allocator of this program, of the tests and of `benches/`: the system's, with a count of what
+//! each thread does.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, Ordering};
 
 struct Counting;
 
@@ -10,10 +12,17 @@ thread_local! {
     static BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
+static BYTES_OF_ALL: AtomicIsize = AtomicIsize::new(0);
+
 fn count(layout: Layout) {
     // A thread that is ending counts no more.
     let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-    let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size() as isize));
+    hold(layout.size() as isize);
+}
+
+fn hold(more: isize) {
+    let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + more));
+    BYTES_OF_ALL.fetch_add(more, Ordering::Relaxed);
 }
 
 // SAFETY: all is passed on to the system's allocator as it comes.
@@ -25,7 +34,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() - layout.size() as isize));
+        hold(-(layout.size() as isize));
         // SAFETY: as above.
         unsafe { System.dealloc(at, layout) }
     }
@@ -49,8 +58,15 @@ pub fn allocations<T>(call: impl FnOnce() -> T) -> (usize, T) {
 }
 
 /// How many bytes more this thread has allocated after `call` than before.
+#[allow(dead_code, reason = "for the tests, which run at the same time")]
 pub fn bytes_held<T>(call: impl FnOnce() -> T) -> (isize, T) {
     let before = BYTES.get();
     let result = call();
     (BYTES.get() - before, result)
+}
+
+/// How many bytes all threads have allocated.
+#[allow(dead_code, reason = "for `benches/`")]
+pub fn bytes_of_all() -> isize {
+    BYTES_OF_ALL.load(Ordering::Relaxed)
 }

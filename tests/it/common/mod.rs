@@ -2,6 +2,8 @@
 
 #[cfg(feature = "log")]
 pub mod allocator;
+#[cfg_attr(not(feature = "log"), allow(dead_code))]
+pub mod handles;
 #[cfg(feature = "log")]
 pub mod logger;
 #[path = "../../common/mod.rs"]

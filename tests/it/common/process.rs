@@ -4,9 +4,6 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use windows_sys::Wdk::System::SystemInformation::NtQuerySystemInformation;
-use windows_sys::Win32::Foundation::STATUS_INFO_LENGTH_MISMATCH;
-
 use winpipe::{WinListener, WinStream};
 
 use super::{LIMIT, fresh_path, within};
@@ -79,38 +76,4 @@ pub fn is_alone(test: &str) -> bool {
         "{test} in a process of its own: {output:?}"
     );
     false
-}
-
-/// How many handles this process has.
-pub fn handles() -> usize {
-    /// `SystemExtendedHandleInformation`: `GetProcessHandleCount` would do, but Wine 8 lacks it.
-    const SYSTEM_EXTENDED_HANDLES: i32 = 64;
-
-    let mut list = vec![0_usize; 1 << 16];
-    loop {
-        let mut len = 0;
-        // SAFETY: `list` has room for as many bytes as is said, and is aligned as the entries are.
-        let status = unsafe {
-            let room = size_of_val(&list[..]) as u32;
-            NtQuerySystemInformation(
-                SYSTEM_EXTENDED_HANDLES,
-                list.as_mut_ptr().cast(),
-                room,
-                &mut len,
-            )
-        };
-        match status {
-            0 => break,
-            STATUS_INFO_LENGTH_MISMATCH => list.resize(list.len() * 2, 0),
-            status => panic!("{status:#x}"),
-        }
-    }
-    // The number of entries, a reserved word, then entries: an object, a process, a handle, …
-    const WORDS: usize = (3 * size_of::<usize>() + 16) / size_of::<usize>();
-    let this = std::process::id() as usize;
-    list[2..]
-        .chunks(WORDS)
-        .take(list[0])
-        .filter(|entry| entry[1] == this)
-        .count()
 }
