@@ -17,6 +17,7 @@ mod count;
 mod report;
 mod way;
 mod ways {
+    pub mod asynchronous;
     pub mod blocking;
     #[cfg(windows)]
     pub mod raw;
@@ -72,16 +73,18 @@ const WAYS: &[(&str, &str)] = &[
     ("winpipe", "winpipe"),
     ("old", "winpipe 0.1.1"),
     ("interprocess", "interprocess 2.4"),
+    ("async", "winpipe::tokio"),
     ("tokio", "tokio 1"),
     ("bare", "raw, bare"),
 ];
 #[cfg(unix)]
-const WAYS: &[(&str, &str)] = &[("std", "std UnixStream")];
+const WAYS: &[(&str, &str)] = &[("std", "std UnixStream"), ("async", "tokio UnixStream")];
 
 /// Is a process for one of the ways.
 fn be(way: &str, role: &str) -> io::Result<()> {
     use ways::*;
     match way {
+        "async" => worker::be(asynchronous::Asynchronous, way, role),
         #[cfg(windows)]
         "raw" => worker::be(raw::Raw::Chunks, way, role),
         #[cfg(windows)]
