@@ -17,6 +17,7 @@ mod count;
 mod report;
 mod way;
 mod ways {
+    pub mod asynchronous;
     pub mod blocking;
     #[cfg(windows)]
     pub mod raw;
@@ -73,12 +74,15 @@ const WAYS: &[(&str, &str, Be)] = &[
     ("winpipe", "winpipe", |name| worker::be(blocking::Winpipe(buffers(name)), name)),
     ("old", "winpipe 0.1.1", |name| worker::be(blocking::Old, name)),
     ("interprocess", "interprocess 2.4", |name| worker::be(blocking::Interprocess, name)),
+    ("async", "winpipe::tokio", |name| worker::be(asynchronous::Asynchronous, name)),
     ("tokio", "tokio 1", |name| worker::be(tokio::Tokio, name)),
     ("bare", "raw, bare", |name| worker::be(raw::Raw::Bare, name)),
 ];
 #[cfg(unix)]
-const WAYS: &[(&str, &str, Be)] =
-    &[("std", "std UnixStream", |name| worker::be(blocking::Winpipe(None), name))];
+const WAYS: &[(&str, &str, Be)] = &[
+    ("std", "std UnixStream", |name| worker::be(blocking::Winpipe(None), name)),
+    ("async", "tokio UnixStream", |name| worker::be(asynchronous::Asynchronous, name)),
+];
 
 /// The size in `winpipe:BYTES`.
 fn buffers(way: &str) -> Option<usize> {

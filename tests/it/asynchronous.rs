@@ -21,7 +21,8 @@ use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
 use winpipe::tokio::{Interest, WinListener, WinStream};
 use winpipe::{ConnectOptions, ListenOptions};
 
-use crate::common::process::{be_child, handles, is_alone, ready, spawn_child};
+use crate::common::handles::handles;
+use crate::common::process::{be_child, is_alone, ready, spawn_child};
 use crate::common::{AT_ONCE, LIMIT, fresh_path, text, within};
 
 /// The bytes that the kernel queues by default.

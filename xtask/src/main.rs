@@ -119,11 +119,14 @@ fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
         // Above the seam of `sys`, on another kernel.
         let test = platform.native("test").args(package).args(["--test", "conformance"]);
         Running::start(test.env("RUSTFLAGS", "--cfg winpipe_sim"), |_| {})?.finish(io::empty())?;
-        // The programs of docs/PORTING.md, which come from other crates.
-        let porting = ["--package", "winpipe-bench", "--doc"];
-        Running::start(platform.native("test").args(porting), |_| {})?.finish(io::empty())?;
-        if cfg!(not(windows)) {
-            Running::start(platform.cargo("test").args(porting), |_| {})?.finish(io::empty())?;
+        // The programs of docs/PORTING.md, which come from other crates; and those on frameworks.
+        for others in [["winpipe-bench", "--doc"], ["winpipe-frameworks", "--tests"]] {
+            let native = platform.native("test").arg("--package").args(others);
+            Running::start(native, |_| {})?.finish(io::empty())?;
+            if cfg!(not(windows)) {
+                let test = platform.cargo("test").arg("--package").args(others);
+                Running::start(test, |_| {})?.finish(io::empty())?;
+            }
         }
         // What the default features hide must compile without them too.
         let rest = ["--tests", "--no-default-features"];

@@ -7,7 +7,7 @@ use crate::ipc::listener::Listener as Blocking;
 use crate::ipc::system::tokio::{self as system, Address, Listening, Stream};
 
 /// A socket or pipe that listens for clients: tokio's `UnixListener` on Unix,
-/// [`winpipe::tokio::WinListener`](crate::tokio::WinListener) on Windows.
+/// `winpipe::tokio::WinListener` on Windows.
 ///
 /// They go in by [`From`] and come out by [`Into`]. Beyond them this has [`shutdown`](Self::shutdown),
 /// and on Unix it removes its file when it's dropped, as [`ipc::Listener`](Blocking) does.
