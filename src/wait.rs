@@ -42,7 +42,9 @@ struct Settings {
     timeout: Option<Duration>,
     /// How often the timeout was set.
     timeouts: u32,
-    recalls: u32,
+    /// How often the calls were recalled, in so few bits that the settings stay small. A call that waits
+    /// looks at it each time.
+    recalls: u16,
     nonblocking: bool,
     /// The events of the calls that are waiting.
     waiting: Vec<Event>,
@@ -129,7 +131,7 @@ pub(crate) struct Call<'a> {
     deadline: Option<Instant>,
     /// The call's own deadline, whatever the settings.
     latest: Option<Instant>,
-    recalls: Option<u32>,
+    recalls: Option<u16>,
 }
 
 impl<'a> Call<'a> {
