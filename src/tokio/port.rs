@@ -387,8 +387,8 @@ mod tests {
         }
         // One with another handle's key does nothing even when the request is over.
         let request = one.0.lock().unwrap();
-        peer.write_file(b"x", &mut |_| {}).unwrap();
         port.requests().get_mut(&address).unwrap().key = usize::MAX;
+        peer.write_file(b"x", &mut |_| {}).unwrap();
         drop(request);
         for _ in 0..100 {
             port.handle(Packet { key, address });
