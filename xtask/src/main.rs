@@ -179,7 +179,7 @@ fn run_ignored(command: Cmd, test: &str) -> Result<()> {
 fn bench(platform: &Platform, args: &[String]) -> Result<()> {
     let bench = ["--release", "--quiet", "--package", "winpipe-bench", "--"];
     platform.cargo("run").args(bench).args(args).run()?;
-    let other = ["--json", "--plot", "--count", "--list", "--help"];
+    let other = ["--way", "--json", "--plot", "--count", "--list", "--help"];
     if cfg!(not(windows)) && !args.iter().any(|arg| other.contains(&&**arg)) {
         say("the same natively, with std's Unix sockets");
         platform.native("run").args(bench).args(args).run()?;
