@@ -81,6 +81,10 @@
 //! `tokio`: on Windows, the module [`tokio`], with async streams and listeners that have the API and
 //! the behaviour of `tokio::net::UnixStream` and `UnixListener`. It needs tokio's feature `rt` and
 //! nothing of its `net`. Use it in programs that run on tokio, and the types of this page elsewhere.
+//! On every platform, `ipc::tokio`, which is one source for both: tokio's own sockets on Unix.
+//!
+//! `axum08` and `tonic014`, named after these frameworks' versions, let their servers listen on what
+//! `ipc::tokio` binds. Both turn `tokio` on.
 //!
 // On other platforms these link to the docs for Windows.
 #![cfg_attr(
