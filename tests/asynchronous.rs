@@ -40,7 +40,7 @@ fn up_to(most: usize) -> usize {
 
 /// How long a test may take that does so many steps.
 fn limit() -> Duration {
-    LIMIT * (5 + 1000 / u32::try_from(divisor()).unwrap())
+    LIMIT * (2 + 1000 / u32::try_from(divisor()).unwrap())
 }
 
 fn current_thread() -> Runtime {
@@ -56,7 +56,14 @@ fn multi_thread() -> Runtime {
 fn in_runtimes<F: Future<Output = ()> + Send + 'static>(
     test: impl Fn() -> F + Send + Sync + 'static,
 ) {
-    within(limit(), move || {
+    in_runtimes_within(LIMIT * 2, test);
+}
+
+fn in_runtimes_within<F: Future<Output = ()> + Send + 'static>(
+    limit: Duration,
+    test: impl Fn() -> F + Send + Sync + 'static,
+) {
+    within(limit, move || {
         for runtime in [current_thread(), multi_thread()] {
             // In a task, which has a budget.
             runtime
@@ -348,7 +355,7 @@ async fn select(stream: &mut Stream, seed: u64, steps: usize) -> (usize, usize) 
 
 #[test]
 fn select_between_read_write_and_timer_loses_and_repeats_nothing() {
-    in_runtimes(|| async {
+    in_runtimes_within(limit(), || async {
         let steps = up_to(1_000_000);
         for (number, (one, other)) in connections().await.into_iter().enumerate() {
             // Both go on until the other has made its steps, too, so that neither ends early.
@@ -646,7 +653,7 @@ fn the_peer_sees_the_end_while_the_runtime_is_blocked() {
 
 #[test]
 fn an_accept_that_is_dropped_loses_no_client() {
-    in_runtimes(|| async {
+    in_runtimes_within(limit(), || async {
         let (listener, path) = listen();
         let count = up_to(10_000);
         let clients = tokio::spawn({
@@ -739,7 +746,7 @@ fn a_busy_stream_lets_other_tasks_run() {
 
 #[test]
 fn thousands_of_connections_are_idle_while_others_work() {
-    within(limit(), || {
+    within(LIMIT * 2, || {
         multi_thread().block_on(async {
             let (idle, active) = (idle_limit(), 1000);
             let mut waiting = tokio::task::JoinSet::new();
