@@ -81,17 +81,18 @@ impl Accepting {
 }
 
 impl Owner for Accepting {
-    fn packet(self: Arc<Accepting>, address: usize) -> bool {
+    fn packet(self: Arc<Accepting>, address: usize) {
         let mut state = unpoisoned(self.0.lock());
         let request = state.request.as_mut();
         let request = request.filter(|request| request.address() == address);
         let arrival = request.map_or(Arrival::Foreign, Request::arrived);
-        drop(state);
         if arrival == Arrival::Foreign {
-            return false;
+            return;
         }
+        let issued = port::take_off(address);
+        drop(state);
+        drop(issued);
         // However the request ended, the tasks find out why.
         self.wake();
-        true
     }
 }

@@ -125,18 +125,19 @@ fn answer(result: Result<(), Code>) -> Answer {
 }
 
 impl Owner for Shared {
-    fn packet(self: Arc<Shared>, address: usize) -> bool {
+    fn packet(self: Arc<Shared>, address: usize) {
         let mut state = unpoisoned(self.state.lock());
         let is_mine = state.request.address() == address;
         match is_mine.then(|| state.request.arrived()) {
-            None | Some(Arrival::Foreign) => return false,
+            None | Some(Arrival::Foreign) => return,
             Some(Arrival::Free) => {}
             Some(Arrival::Over(result)) => state.answer = Some(answer(result.map(drop))),
         }
         let waker = state.waker.take();
+        let issued = port::take_off(address);
         drop(state);
+        drop(issued);
         wake(waker);
-        true
     }
 }
 

@@ -30,9 +30,9 @@ use crate::wait::milliseconds;
 
 /// What owns a request.
 pub(crate) trait Owner: Send + Sync {
-    /// Called when a packet with the request's address has come, under no lock. Returns whether the
-    /// request is over.
-    fn packet(self: Arc<Self>, address: usize) -> bool;
+    /// Called when a packet with the request's address has come, under no lock. If the request is
+    /// over, the owner takes it [off the list](take_off) before it can be issued again.
+    fn packet(self: Arc<Self>, address: usize);
 }
 
 /// The completion port of this process.
@@ -43,10 +43,9 @@ pub(crate) struct Port {
     pauses: Mutex<BTreeMap<(Instant, u64), Waker>>,
 }
 
-struct Issued {
+/// A request on the list. It's to be dropped under no lock, as it may be the last of its owner.
+pub(crate) struct Issued {
     key: usize,
-    /// Which one it is of those with the same address, one after the other.
-    number: u64,
     owner: Arc<dyn Owner>,
 }
 
@@ -99,21 +98,11 @@ impl Port {
     }
 
     fn handle(&self, packet: Packet) {
-        let (number, owner) = match self.requests().get(&packet.address) {
-            Some(issued) if issued.key == packet.key => (issued.number, Arc::clone(&issued.owner)),
+        let owner = match self.requests().get(&packet.address) {
+            Some(issued) if issued.key == packet.key => Arc::clone(&issued.owner),
             _ => return,
         };
-        if owner.packet(packet.address) {
-            let mut requests = self.requests();
-            // A task that was woken may have issued it again.
-            let is_same = |issued: &mut Issued| issued.number == number;
-            let over = match requests.get_mut(&packet.address).is_some_and(is_same) {
-                true => requests.remove(&packet.address),
-                false => None,
-            };
-            drop(requests);
-            drop(over);
-        }
+        owner.packet(packet.address);
     }
 
     fn requests(&self) -> MutexGuard<'_, HashMap<usize, Issued>> {
@@ -182,21 +171,21 @@ pub(crate) fn issue(
 ) -> io::Result<Result<Option<Transferred>, Code>> {
     let port = Port::of_this_process()?;
     let key = association.make(port, handle)?;
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let issued = Issued {
-        key,
-        number: LAST.fetch_add(1, Ordering::Relaxed),
-        owner,
-    };
     let address = request.address();
-    let old = port.requests().insert(address, issued);
-    drop(old);
+    port.requests().insert(address, Issued { key, owner });
     let issued = issue(request);
     if issued.is_err() {
         let issued = port.requests().remove(&address);
         drop(issued);
     }
     Ok(issued)
+}
+
+/// Takes a request that is over off the list. Called under the lock that guards the request.
+#[must_use]
+pub(crate) fn take_off(address: usize) -> Option<Issued> {
+    let port = Port::of_this_process().ok()?;
+    port.requests().remove(&address)
 }
 
 /// Wakes tasks. Called under no lock.
@@ -335,11 +324,11 @@ mod tests {
     struct One(Mutex<Request>, AtomicBool);
 
     impl Owner for One {
-        fn packet(self: Arc<One>, _address: usize) -> bool {
-            let arrival = unpoisoned(self.0.lock()).arrived();
-            let is_over = arrival != Arrival::Foreign;
-            self.1.fetch_or(is_over, Ordering::SeqCst);
-            is_over
+        fn packet(self: Arc<One>, address: usize) {
+            if unpoisoned(self.0.lock()).arrived() != Arrival::Foreign {
+                self.1.store(true, Ordering::SeqCst);
+                drop(take_off(address));
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use crate::sys::error::Code;
 use crate::sys::operation::Transferred;
 use crate::sys::pipe::Pipe;
 use crate::sys::port::{Arrival, Request};
-use crate::tokio::port::{Association, Waiter, Wakers, wake};
+use crate::tokio::port::{self, Association, Waiter, Wakers, wake};
 
 /// The readiness of a stream.
 pub(crate) struct Readiness<Turn>(Mutex<State<Turn>>);
@@ -66,8 +66,8 @@ pub(crate) type Issued = io::Result<Result<Option<Transferred>, Code>>;
 
 /// What to do about a packet, under no lock.
 pub(crate) struct Conclusion<Turn> {
-    /// Whether a request is over.
-    pub(crate) is_over: bool,
+    /// The request, if it's over.
+    pub(crate) issued: Option<port::Issued>,
     /// Whether the end of the data was found.
     pub(crate) is_end: bool,
     /// A turn that is over.
@@ -317,9 +317,13 @@ impl<Turn> Readiness<Turn> {
         match writing {
             _ if of_reading => {
                 let turn = writing.as_ref().and_then(|writing| writing.turn.as_ref());
-                reading.packet(found, |request| turn.map(|turn| discard(request, turn)))
+                reading.packet(address, found, |request| {
+                    turn.map(|turn| discard(request, turn))
+                })
             }
-            Some(writing) if writing.request.address() == address => writing.packet(resend),
+            Some(writing) if writing.request.address() == address => {
+                writing.packet(address, resend)
+            }
             _ => Conclusion::foreign(),
         }
     }
@@ -329,7 +333,7 @@ impl<Turn> Conclusion<Turn> {
     /// Nothing: the packet is somebody else's, or the request goes on.
     fn foreign() -> Conclusion<Turn> {
         Conclusion {
-            is_over: false,
+            issued: None,
             is_end: false,
             turn: None,
             wakers: Vec::new(),
@@ -340,6 +344,7 @@ impl<Turn> Conclusion<Turn> {
 impl Reading {
     fn packet<Turn>(
         &mut self,
+        address: usize,
         found: impl FnOnce(bool) -> Found,
         discard: impl FnOnce(&mut Request) -> Option<Result<Option<Transferred>, Code>>,
     ) -> Conclusion<Turn> {
@@ -363,7 +368,7 @@ impl Reading {
             }
         }
         Conclusion {
-            is_over: true,
+            issued: port::take_off(address),
             is_end,
             turn: None,
             wakers: self.wakers.take(),
@@ -374,6 +379,7 @@ impl Reading {
 impl<Turn> Writing<Turn> {
     fn packet(
         &mut self,
+        address: usize,
         resend: impl FnOnce(&mut Request, &Turn) -> Result<Option<Transferred>, Code>,
     ) -> Conclusion<Turn> {
         let result = match (self.request.arrived(), &self.turn) {
@@ -393,7 +399,7 @@ impl<Turn> Writing<Turn> {
         self.request.forget_bytes();
         self.is_ready = true;
         Conclusion {
-            is_over: true,
+            issued: port::take_off(address),
             is_end: false,
             turn: self.turn.take(),
             wakers: self.wakers.take(),

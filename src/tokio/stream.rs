@@ -940,13 +940,13 @@ fn using(code: Code) -> io::Error {
 }
 
 impl Owner for Shared {
-    fn packet(self: Arc<Shared>, address: usize) -> bool {
+    fn packet(self: Arc<Shared>, address: usize) {
         let Some(readiness) = self.readiness.get() else {
-            return false;
+            return;
         };
         let facts = self.facts.get();
         let Conclusion {
-            is_over,
+            issued,
             is_end,
             turn,
             wakers,
@@ -961,8 +961,8 @@ impl Owner for Shared {
         }
         // The last writer's turn marks the end, and the last stream closes the handle.
         drop(turn);
+        drop(issued);
         wake(wakers);
-        is_over
     }
 }
 
