@@ -65,6 +65,18 @@ impl WinListener {
     ///
     /// # Errors
     /// Those of [the blocking `bind_addr`](Std::bind_addr).
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::WinPipeSocketAddr;
+    /// use winpipe::tokio::WinListener;
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-async-bind-addr-{}", std::process::id());
+    /// let addr = WinPipeSocketAddr::from_pathname(&path)?;
+    /// let listener = WinListener::bind_addr(&addr)?;
+    /// assert_eq!(listener.local_addr()?.as_pathname(), addr.as_pathname());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn bind_addr(socket_addr: &WinPipeSocketAddr) -> io::Result<WinListener> {
         WinListener::from_std(Std::bind_addr(socket_addr)?)
     }
@@ -95,6 +107,9 @@ impl WinListener {
     ///
     /// # Errors
     /// Those of [`ListenOptions::bind_addr`].
+    ///
+    /// # Examples
+    /// See [`bind_with`](Self::bind_with).
     pub fn bind_addr_with(
         socket_addr: &WinPipeSocketAddr,
         options: &ListenOptions,
@@ -221,6 +236,18 @@ impl WinListener {
     ///
     /// # Errors
     /// None. The result is there because tokio's method returns one.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::WinPipeSocketAddr;
+    /// use winpipe::tokio::WinListener;
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-async-local-{}", std::process::id());
+    /// let addr = WinPipeSocketAddr::from_pathname(&path)?;
+    /// let listener = WinListener::bind_addr(&addr)?;
+    /// assert_eq!(listener.local_addr()?.as_pathname(), Some(path.as_ref()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<WinPipeSocketAddr> {
         self.inner.local_addr()
     }
@@ -229,6 +256,18 @@ impl WinListener {
     ///
     /// # Errors
     /// None. The result is there because tokio's method returns one.
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::WinPipeSocketAddr;
+    /// use winpipe::tokio::WinListener;
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-async-error-{}", std::process::id());
+    /// let addr = WinPipeSocketAddr::from_pathname(&path)?;
+    /// let listener = WinListener::bind_addr(&addr)?;
+    /// assert!(listener.take_error()?.is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.inner.take_error()
     }
@@ -238,6 +277,18 @@ impl WinListener {
     ///
     /// # Errors
     /// Those of [the blocking `reject_remote`](Std::reject_remote).
+    ///
+    /// # Examples
+    /// ```
+    /// use winpipe::WinPipeSocketAddr;
+    /// use winpipe::tokio::WinListener;
+    ///
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-async-remote-{}", std::process::id());
+    /// let addr = WinPipeSocketAddr::from_pathname(&path)?;
+    /// let listener = WinListener::bind_addr(&addr)?;
+    /// listener.reject_remote(false)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn reject_remote(&self, reject_remote: bool) -> io::Result<()> {
         self.inner.reject_remote(reject_remote)
     }

@@ -58,7 +58,10 @@ use crate::wait::Stop;
 /// - If the stream is dropped while it keeps a chunk, the peer sees the end after reading it.
 ///
 /// # On Unix
-/// The differences of [the blocking stream](crate::WinStream#on-unix), except for timeouts.
+/// - The differences of [the blocking stream](crate::WinStream#on-unix), except for timeouts.
+/// - There is no `try_io` and no `async_io`, as calls of the program's own couldn't be waited for.
+/// - After the stream was dropped, the peer's writes fail. Here they succeed, and are thrown away,
+///   while the peer hasn't read the chunk that the stream kept.
 ///
 /// # Examples
 /// ```
@@ -96,8 +99,12 @@ impl WinStream {
     /// # Errors
     /// Those of [the blocking `connect`](Std::connect).
     ///
+    /// # Panics
+    /// If the path names a computer, outside of a tokio runtime.
+    ///
     /// # Cancel safety
-    /// If the future is dropped, it hasn't connected.
+    /// If the future is dropped, it hasn't connected. (If the path names a computer, it may still
+    /// connect, and then closes the connection.)
     ///
     /// # Examples
     /// ```
@@ -174,6 +181,19 @@ impl WinStream {
     ///
     /// # Cancel safety
     /// If the future is dropped, it hasn't connected.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use winpipe::tokio::{WinListener, WinStream};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// # let path = format!(r"\\.\pipe\winpipe-doc-async-addr-timeout-{}", std::process::id());
+    /// let listener = WinListener::bind(path)?;
+    /// let addr = listener.local_addr()?;
+    /// let stream = WinStream::connect_addr_with_timeout(&addr, Duration::from_secs(5)).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn connect_addr_with_timeout(
         socket_addr: &WinPipeSocketAddr,
         timeout: Duration,
@@ -221,6 +241,9 @@ impl WinStream {
     ///
     /// # Cancel safety
     /// If the future is dropped, it hasn't connected.
+    ///
+    /// # Examples
+    /// See [`connect_with`](Self::connect_with).
     pub async fn connect_addr_with(
         socket_addr: &WinPipeSocketAddr,
         options: &ConnectOptions,
@@ -460,6 +483,18 @@ impl WinStream {
     ///
     /// # Errors
     /// Those of [`try_read`](Self::try_read).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io::IoSliceMut;
+    ///
+    /// let (one, other) = winpipe::tokio::WinStream::pair()?;
+    /// one.try_write(b"hello")?;
+    /// let (mut a, mut b) = ([0; 2], [0; 9]);
+    /// let count = other.try_read_vectored(&mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)])?;
+    /// assert_eq!((count, &a, &b[..3]), (5, b"he", b"llo".as_slice()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         self.tried((&*self.inner).read_vectored(bufs))
     }
@@ -469,6 +504,16 @@ impl WinStream {
     ///
     /// # Errors
     /// Those of [`try_read`](Self::try_read).
+    ///
+    /// # Examples
+    /// ```
+    /// let (one, other) = winpipe::tokio::WinStream::pair()?;
+    /// one.try_write(b"hello")?;
+    /// let mut buf = Vec::with_capacity(64);
+    /// other.try_read_buf(&mut buf)?;
+    /// assert_eq!(buf, b"hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_read_buf<B: BufMut>(&self, buf: &mut B) -> io::Result<usize> {
         let room = buf.remaining_mut().min(buf.chunk_mut().len());
         vectored::with_scratch(|scratch| {
@@ -526,6 +571,15 @@ impl WinStream {
     ///
     /// # Errors
     /// Those of [`try_write`](Self::try_write).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io::IoSlice;
+    ///
+    /// let (one, _other) = winpipe::tokio::WinStream::pair()?;
+    /// assert_eq!(one.try_write_vectored(&[IoSlice::new(b"he"), IoSlice::new(b"llo")])?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let pipe = &self.inner.pipe;
         let write = |range, attend: Attend<'_>| {
@@ -543,8 +597,9 @@ impl WinStream {
     ) -> io::Result<usize> {
         let _records = record::hold();
         let stream = &self.inner;
-        // After a shutdown the write itself fails.
-        if !stream.shared.writing.is_ended() && !stream.readiness().may_write().map_err(using)? {
+        // A write of nothing never waits, and after a shutdown the write itself fails.
+        let may_wait = total > 0 && !stream.shared.writing.is_ended();
+        if may_wait && !stream.readiness().may_write().map_err(using)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut cannot_wait = None;
@@ -582,6 +637,13 @@ impl WinStream {
     ///
     /// # Errors
     /// None. The result is there because tokio's method returns one.
+    ///
+    /// # Examples
+    /// ```
+    /// let (stream, _peer) = winpipe::tokio::WinStream::pair()?;
+    /// assert!(stream.local_addr()?.is_unnamed());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<WinPipeSocketAddr> {
         self.inner.local_addr()
     }
@@ -590,6 +652,13 @@ impl WinStream {
     ///
     /// # Errors
     /// None. The result is there because tokio's method returns one.
+    ///
+    /// # Examples
+    /// ```
+    /// let (stream, _peer) = winpipe::tokio::WinStream::pair()?;
+    /// assert!(stream.peer_addr()?.is_unnamed());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn peer_addr(&self) -> io::Result<WinPipeSocketAddr> {
         self.inner.peer_addr()
     }
@@ -615,6 +684,13 @@ impl WinStream {
     ///
     /// # Errors
     /// None. The result is there because tokio's method returns one.
+    ///
+    /// # Examples
+    /// ```
+    /// let (stream, _peer) = winpipe::tokio::WinStream::pair()?;
+    /// assert!(stream.take_error()?.is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.inner.take_error()
     }
