@@ -6,7 +6,7 @@ use std::os::windows::io::OwnedHandle;
 use crate::options::ListenOptions;
 use crate::protocol::facts::Facts;
 use crate::stream::WinStream;
-use crate::sys::pipe::{self, Device, Instance, Pipe};
+use crate::sys::pipe::{self, Instance};
 use crate::sys::record;
 
 /// What a child gets.
@@ -27,7 +27,9 @@ impl WinStream {
     pub(crate) fn for_child() -> io::Result<(WinStream, ChildHandles)> {
         let _records = record::hold();
         let device = pipe::open_device()?;
-        let (outgoing, incoming) = (instance(&device)?, instance(&device)?);
+        let instance =
+            || pipe::create_named_pipe(Instance::unnamed(&device, false, ListenOptions::BUFFER));
+        let (outgoing, incoming) = (instance()?, instance()?);
         let child = ChildHandles {
             stdin: pipe::open_child_end(&outgoing, true)?,
             stdout: pipe::open_child_end(&incoming, false)?,
@@ -35,18 +37,4 @@ impl WinStream {
         let facts = Facts::new(ListenOptions::BUFFER as usize, false, true);
         Ok((WinStream::over_two(incoming, outgoing, facts), child))
     }
-}
-
-fn instance(device: &Device) -> io::Result<Pipe> {
-    Ok(pipe::create_named_pipe(Instance {
-        root: Some(device),
-        name: &[],
-        descriptor: None,
-        first: true,
-        reject_remote: true,
-        by_message: false,
-        limit: 1,
-        inbound: ListenOptions::BUFFER,
-        outbound: ListenOptions::BUFFER,
-    })?)
 }

@@ -244,17 +244,8 @@ impl WinStream {
     pub fn pair() -> io::Result<(WinStream, WinStream)> {
         let _records = record::hold();
         let device = pipe::open_device()?;
-        let server = pipe::create_named_pipe(Instance {
-            root: Some(&device),
-            name: &[],
-            descriptor: None,
-            first: true,
-            reject_remote: true,
-            by_message: true,
-            limit: 1,
-            inbound: ListenOptions::BUFFER,
-            outbound: ListenOptions::BUFFER,
-        })?;
+        let server =
+            pipe::create_named_pipe(Instance::unnamed(&device, true, ListenOptions::BUFFER))?;
         let client = pipe::open_peer(&server)?;
         client.set_named_pipe_handle_state(true)?;
         let stream = |pipe, is_server| {

@@ -24,6 +24,23 @@ pub(crate) struct Instance<'a, Device> {
     pub(crate) outbound: u32,
 }
 
+impl<'a, Device> Instance<'a, Device> {
+    /// The one instance of a pipe without a name, which only its own process can open.
+    pub(crate) fn unnamed(device: &'a Device, by_message: bool, buffer: u32) -> Self {
+        Instance {
+            root: Some(device),
+            name: &[],
+            descriptor: None,
+            first: true,
+            reject_remote: true,
+            by_message,
+            limit: 1,
+            inbound: buffer,
+            outbound: buffer,
+        }
+    }
+}
+
 /// What the kernel reports about one end of a pipe.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocalInformation {

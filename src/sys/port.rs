@@ -405,18 +405,7 @@ mod tests {
     /// Both ends of a pipe, the first of them associated with the port by the key 7.
     fn pair(port: &CompletionPort) -> (Pipe, Pipe) {
         let device = pipe::open_device().unwrap();
-        let server = pipe::create_named_pipe(pipe::Instance {
-            root: Some(&device),
-            name: &[],
-            descriptor: None,
-            first: true,
-            reject_remote: true,
-            by_message: true,
-            limit: 1,
-            inbound: 64,
-            outbound: 64,
-        })
-        .unwrap();
+        let server = pipe::create_named_pipe(pipe::Instance::unnamed(&device, true, 64)).unwrap();
         let client = pipe::open_peer(&server).unwrap();
         client.set_named_pipe_handle_state(true).unwrap();
         port.associate(&server, 7).unwrap();

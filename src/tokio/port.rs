@@ -335,18 +335,7 @@ mod tests {
     #[test]
     fn a_forged_packet_concludes_nothing() {
         let device = pipe::open_device().unwrap();
-        let pipe = pipe::create_named_pipe(Instance {
-            root: Some(&device),
-            name: &[],
-            descriptor: None,
-            first: true,
-            reject_remote: true,
-            by_message: true,
-            limit: 1,
-            inbound: 64,
-            outbound: 64,
-        });
-        let pipe = pipe.unwrap();
+        let pipe = pipe::create_named_pipe(Instance::unnamed(&device, true, 64)).unwrap();
         let peer = pipe::open_peer(&pipe).unwrap();
         let one = Arc::new(One(Mutex::new(Request::new()), AtomicBool::new(false)));
         let association = Association::default();
