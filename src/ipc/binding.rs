@@ -1,4 +1,4 @@
-//! What the facade asks of a system that binds, and how that can end.
+//! What the facade and a system tell each other: how to bind, how that can end, and who a peer is.
 
 use std::io;
 
@@ -17,4 +17,12 @@ pub(crate) enum Attempt<T> {
     Bound(T),
     /// A server is there already, or was a moment ago.
     Taken(io::Error),
+}
+
+/// What the system tells of a peer.
+pub(crate) struct Cred<User> {
+    pub(crate) pid: Option<u32>,
+    pub(crate) authenticated: Option<User>,
+    pub(crate) user: Option<User>,
+    pub(crate) is_same_user: bool,
 }

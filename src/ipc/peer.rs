@@ -125,7 +125,6 @@ impl PeerCred {
     }
 }
 
-/// Prints `pid 4711, user 1000`. What isn't known is printed as `unknown`.
 impl From<system::Cred> for PeerCred {
     fn from(cred: system::Cred) -> PeerCred {
         PeerCred {
@@ -137,6 +136,7 @@ impl From<system::Cred> for PeerCred {
     }
 }
 
+/// Prints `pid 4711, user 1000`. What isn't known is printed as `unknown`.
 impl fmt::Display for PeerCred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {
@@ -175,7 +175,7 @@ impl User {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn current() -> io::Result<User> {
-        UserId::current().map(User)
+        system::current_user().map(User)
     }
 
     /// Returns the user id. On Windows there is `sid` in its place.
@@ -189,7 +189,7 @@ impl User {
     #[cfg(all(unix, not(winpipe_sim)))]
     #[must_use]
     pub fn uid(self) -> u32 {
-        self.0.0
+        self.0
     }
 
     /// Returns the security identifier. On Unix there is `uid` in its place.
@@ -203,7 +203,7 @@ impl User {
     #[cfg(any(windows, winpipe_sim))]
     #[must_use]
     pub fn sid(self) -> crate::sid::Sid {
-        self.0.0
+        self.0
     }
 }
 

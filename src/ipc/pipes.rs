@@ -3,7 +3,6 @@
 #[cfg(all(feature = "tokio", not(winpipe_sim)))]
 pub(crate) mod tokio;
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 #[cfg(not(winpipe_sim))]
@@ -13,7 +12,7 @@ use std::time::Duration;
 use crate::access::{Access, Server};
 use crate::account;
 use crate::addr::WinPipeSocketAddr;
-use crate::ipc::binding::{Attempt, Wanted};
+use crate::ipc::binding::{self, Attempt, Wanted};
 use crate::listener::WinListener;
 use crate::options::{ConnectOptions, ListenOptions};
 use crate::peer::PeerCred;
@@ -189,29 +188,12 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A user's security identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct UserId(pub(crate) Sid);
+pub(crate) type UserId = Sid;
+pub(crate) type Cred = binding::Cred<UserId>;
 
-impl UserId {
-    /// The user that this process acts as.
-    pub(crate) fn current() -> io::Result<UserId> {
-        Sid::current_user().map(UserId)
-    }
-}
-
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What the system tells of a peer.
-pub(crate) struct Cred {
-    pub(crate) pid: Option<u32>,
-    pub(crate) authenticated: Option<UserId>,
-    pub(crate) user: Option<UserId>,
-    pub(crate) is_same_user: bool,
+/// The user that this process acts as.
+pub(crate) fn current_user() -> io::Result<UserId> {
+    Sid::current_user()
 }
 
 /// Asks who the peer is. The system vouches for the user of a client, and for the owner of a pipe.
@@ -225,13 +207,13 @@ pub(crate) fn peer_cred(stream: &WinStream) -> io::Result<Cred> {
 
 /// What is known of a server's peer.
 fn client(cred: &PeerCred) -> io::Result<Cred> {
-    let authenticated = cred.authenticated().map(|client| UserId(client.user));
-    let hint = cred.unauthenticated_hint().map(|peer| UserId(peer.user));
+    let authenticated = cred.authenticated().map(|client| client.user);
+    let hint = cred.unauthenticated_hint().map(|peer| peer.user);
     Ok(Cred {
         pid: Some(cred.pid()),
         authenticated,
         user: authenticated.or(hint),
-        is_same_user: authenticated == Some(UserId::current()?),
+        is_same_user: authenticated == Some(current_user()?),
     })
 }
 

@@ -27,7 +27,7 @@ pub(crate) use self::accept::Listening;
 pub(crate) use self::bind::{exists, remove};
 pub(crate) use self::connect::{connect, connect_timeout};
 pub(crate) use self::folder::{path, system_path};
-pub(crate) use self::peer::{Cred, UserId, peer_cred};
+pub(crate) use self::peer::{Cred, UserId, current_user, peer_cred};
 
 pub(crate) type Stream = UnixStream;
 pub(crate) type Listener = UnixListener;

@@ -1,34 +1,19 @@
 //! Who is at the other end, as the kernel recorded it.
 
-use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
+use crate::ipc::binding;
 use crate::sys::socket;
 
 /// A user's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct UserId(pub(crate) u32);
+pub(crate) type UserId = u32;
 
-impl UserId {
-    /// The user that this process acts as.
-    pub(crate) fn current() -> io::Result<UserId> {
-        Ok(UserId(rustix::process::geteuid().as_raw()))
-    }
-}
+pub(crate) type Cred = binding::Cred<UserId>;
 
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What the system tells of a peer.
-pub(crate) struct Cred {
-    pub(crate) pid: Option<u32>,
-    pub(crate) authenticated: Option<UserId>,
-    pub(crate) user: Option<UserId>,
-    pub(crate) is_same_user: bool,
+/// The user that this process acts as.
+pub(crate) fn current_user() -> io::Result<UserId> {
+    Ok(rustix::process::geteuid().as_raw())
 }
 
 /// Asks who the peer is. The kernel vouches for the user, at both ends.
@@ -38,12 +23,11 @@ pub(crate) fn peer_cred(stream: &impl AsFd) -> io::Result<Cred> {
 }
 
 /// A peer of which the kernel has said this much.
-pub(crate) fn known(user: u32, pid: Option<u32>) -> io::Result<Cred> {
-    let user = UserId(user);
+pub(crate) fn known(user: UserId, pid: Option<u32>) -> io::Result<Cred> {
     Ok(Cred {
         pid,
         authenticated: Some(user),
         user: Some(user),
-        is_same_user: user == UserId::current()?,
+        is_same_user: user == current_user()?,
     })
 }
