@@ -12,20 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
-use common::{LIMIT, within};
+use common::{LIMIT, example, within};
 use winpipe::ipc;
-
-/// The example, which `cargo test` builds. For `cargo test --test daemon`, build it first.
-fn program() -> PathBuf {
-    let deps = env::current_exe().unwrap();
-    let folder = deps.parent().unwrap().parent().unwrap().join("examples");
-    let program = folder.join(format!("daemon{}", env::consts::EXE_SUFFIX));
-    assert!(
-        program.exists(),
-        "run `cargo build --example daemon` first: there is no {program:?}"
-    );
-    program
-}
 
 /// A name, and a directory for its files, that nobody else uses.
 struct Place {
@@ -49,7 +37,7 @@ impl Place {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = Command::new(example("daemon"));
         command
             .arg(&self.name)
             .args(args)

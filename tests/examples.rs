@@ -7,25 +7,10 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{LIMIT, within};
-
-/// Where cargo puts an example: beside the folder of this program.
-fn program(example: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let folder = tests.parent().unwrap().with_file_name("examples");
-    let program = folder
-        .join(example)
-        .with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(
-        program.exists(),
-        "run `cargo build --examples`: {program:?}"
-    );
-    program
-}
 
 /// A name that nobody else uses.
 fn fresh_name(example: &str) -> String {
@@ -36,7 +21,10 @@ fn fresh_name(example: &str) -> String {
 
 /// What an example prints, when it has ended well.
 fn output(example: &str, args: &[&str]) -> String {
-    let output = Command::new(program(example)).args(args).output().unwrap();
+    let output = Command::new(common::example(example))
+        .args(args)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{example} {args:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap().replace('\r', "")
 }
@@ -46,7 +34,7 @@ struct Running(Child, Lines<BufReader<ChildStdout>>);
 
 impl Running {
     fn start(example: &str, args: &[&str]) -> Running {
-        let mut command = Command::new(program(example));
+        let mut command = Command::new(common::example(example));
         command
             .args(args)
             .stdin(Stdio::piped())

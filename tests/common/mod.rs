@@ -127,3 +127,16 @@ impl Random {
         1 + self.below(1 << bits) as usize
     }
 }
+
+/// The program of an example. Cargo puts it beside the folder of this program; if only one test is
+/// built, it doesn't build the examples.
+pub fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let folder = tests.parent().unwrap().with_file_name("examples");
+    let program = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        program.exists(),
+        "run `cargo build --examples` first: there is no {program:?}"
+    );
+    program
+}
