@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 
 #[cfg(unix)]
@@ -17,23 +17,27 @@ use crate::way::{Place, Way};
 #[derive(Clone, Copy)]
 pub struct Asynchronous;
 
-pub struct Stream(UnixStream);
+/// An async stream whose calls block, and what is to be dropped after it.
+pub struct Blocking<S, D = ()>(pub S, pub D);
+
+pub type Stream = Blocking<UnixStream>;
 
 thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
+    pub static RUNTIME: Runtime =
+        Builder::new_current_thread().enable_io().build().expect("a runtime");
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.with(|runtime| runtime.block_on(future))
 }
 
-impl Read for Stream {
+impl<S: AsyncRead + Unpin, D> Read for Blocking<S, D> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         block_on(self.0.read(buf))
     }
 }
 
-impl Write for Stream {
+impl<S: AsyncWrite + Unpin, D> Write for Blocking<S, D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         block_on(self.0.write(bytes))
     }
@@ -64,11 +68,11 @@ impl Way for Asynchronous {
     }
 
     fn accept(self, listener: &Listener) -> io::Result<Stream> {
-        block_on(listener.accept()).map(|(stream, _)| Stream(stream))
+        block_on(listener.accept()).map(|(stream, _)| Blocking(stream, ()))
     }
 
     fn connect(self, place: &Place) -> io::Result<Stream> {
-        block_on(UnixStream::connect(&place.path)).map(Stream)
+        block_on(UnixStream::connect(&place.path)).map(|stream| Blocking(stream, ()))
     }
 
     /// On one thread, as is tokio's way.
@@ -91,7 +95,8 @@ impl Way for Asynchronous {
     }
 
     fn pair(self) -> io::Result<(Stream, Stream)> {
-        block_on(async { UnixStream::pair() }).map(|(one, other)| (Stream(one), Stream(other)))
+        block_on(async { UnixStream::pair() })
+            .map(|(one, other)| (Blocking(one, ()), Blocking(other, ())))
     }
 
     fn set_nonblocking(self, _: &Stream) -> io::Result<()> {

@@ -1,18 +1,18 @@
 //! tokio's named pipes, each thread with a runtime of its own.
 
 use std::cell::RefCell;
-use std::io::{self, Read, Write};
+use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::windows::named_pipe::{
     ClientOptions, NamedPipeClient, NamedPipeServer, ServerOptions,
 };
-use tokio::runtime::{Builder, Runtime};
 use tokio_util::either::Either;
 use windows_sys::Win32::Foundation::ERROR_PIPE_BUSY;
 
 use crate::way::{Place, Way};
+use crate::ways::asynchronous::{Blocking, RUNTIME, block_on};
 
 /// tokio.
 #[derive(Clone, Copy)]
@@ -22,44 +22,16 @@ pub struct Tokio;
 pub struct Listener(String, RefCell<NamedPipeServer>);
 
 /// One end of a pipe; tokio has a type for each end.
-pub struct Stream(Either<NamedPipeServer, NamedPipeClient>, Yield);
+pub type Stream = Blocking<Either<NamedPipeServer, NamedPipeClient>, Yield>;
 
 /// tokio closes a pipe only when it has seen that the read it keeps pending was cancelled, so the
 /// runtime must go on running after the drop. In a program of its own it does.
-struct Yield;
+pub struct Yield;
 
 impl Drop for Yield {
     fn drop(&mut self) {
         let _ = RUNTIME.try_with(|runtime| runtime.block_on(tokio::task::yield_now()));
     }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        block_on(self.0.read(buf))
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        block_on(self.0.write(bytes))
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        block_on(self.0.write_all(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    RUNTIME.with(|runtime| runtime.block_on(future))
 }
 
 impl Way for Tokio {
@@ -75,7 +47,7 @@ impl Way for Tokio {
     fn accept(self, Listener(path, idle): &Listener) -> io::Result<Stream> {
         block_on(idle.borrow().connect())?;
         let next = block_on(async { ServerOptions::new().create(path) })?;
-        Ok(Stream(Either::Left(idle.replace(next)), Yield))
+        Ok(Blocking(Either::Left(idle.replace(next)), Yield))
     }
 
     /// As tokio's manual does: tries again after 50 ms while the pipe is busy.
@@ -85,7 +57,7 @@ impl Way for Tokio {
                 Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY as i32) => {
                     std::thread::sleep(Duration::from_millis(50));
                 }
-                result => return result.map(|client| Stream(Either::Right(client), Yield)),
+                result => return result.map(|client| Blocking(Either::Right(client), Yield)),
             }
         }
     }
