@@ -87,52 +87,51 @@ fn main() -> ExitCode {
     }
 }
 
+/// The library, with what its tests need. One build of it serves them all.
+const LIBRARY: [&str; 4] = ["--package", "winpipe", "--features", "tokio"];
+
 /// Runs every test; with `args`, only the tests that they choose.
 fn test(platform: &Platform, args: &[String], sudo: bool) -> Result<()> {
-    let package = ["--package", "winpipe", "--features", "tokio"];
+    let pass = |test: Cmd| Running::start(test, |_| {})?.finish(io::empty());
+    let native = || platform.native("test").args(LIBRARY);
     if cfg!(not(windows)) {
-        Running::start(platform.native("test").args(package).args(args), |_| {})?
-            .finish(io::empty())?;
-        if args.is_empty() && install_samba(&platform.sh, sudo) {
-            let test = "access::table::who_may_do_what_is_as_security_md_says";
-            run_ignored(platform.native("test").args(package).arg("--lib"), test)?;
-        }
-        if args.is_empty() && cfg!(target_os = "linux") && is_root(&platform.sh)? {
-            for (program, test) in [
-                ("private_socket", "another_user_can_never_connect_whatever_the_umask_is"),
-                ("examples", "the_service_answers_everybody_and_ends_for_its_own_user"),
-            ] {
-                let native = platform.native("test").args(package).args(["--test", program]);
-                run_ignored(native, test)?;
-            }
+        pass(native().args(args))?;
+    }
+    pass(platform.cargo("test").args(LIBRARY).args(args))?;
+    if !args.is_empty() {
+        return Ok(());
+    }
+    if cfg!(not(windows)) && install_samba(&platform.sh, sudo) {
+        let test = "access::table::who_may_do_what_is_as_security_md_says";
+        run_ignored(native().arg("--lib"), test)?;
+    }
+    if cfg!(target_os = "linux") && is_root(&platform.sh)? {
+        for (program, test) in [
+            ("private_socket", "another_user_can_never_connect_whatever_the_umask_is"),
+            ("examples", "the_service_answers_everybody_and_ends_for_its_own_user"),
+        ] {
+            run_ignored(native().args(["--test", program]), test)?;
         }
     }
-    Running::start(platform.cargo("test").args(package).args(args), |_| {})?.finish(io::empty())?;
-    if args.is_empty() {
-        children(platform)?;
-    }
-    if cfg!(windows) && args.is_empty() && is_elevated(&platform.sh)? {
+    if cfg!(windows) && is_elevated(&platform.sh)? {
         let test = "identity::a_service_of_the_system_may_belong_to_the_administrators";
-        run_ignored(platform.cargo("test").args(package).args(["--test", "it"]), test)?;
+        run_ignored(platform.cargo("test").args(LIBRARY).args(["--test", "it"]), test)?;
     }
-    if args.is_empty() {
-        // Above the seam of `sys`, on another kernel.
-        let test = platform.native("test").args(package).args(["--test", "conformance"]);
-        Running::start(test.env("RUSTFLAGS", "--cfg winpipe_sim"), |_| {})?.finish(io::empty())?;
-        // The programs of docs/PORTING.md, which come from other crates; and those on frameworks.
-        for others in [["winpipe-bench", "--doc"], ["winpipe-frameworks", "--tests"]] {
-            let native = platform.native("test").arg("--package").args(others);
-            Running::start(native, |_| {})?.finish(io::empty())?;
-            if cfg!(not(windows)) {
-                let test = platform.cargo("test").arg("--package").args(others);
-                Running::start(test, |_| {})?.finish(io::empty())?;
-            }
+    children(platform)?;
+    // Above the seam of `sys`, on another kernel.
+    let simulated = native().args(["--test", "conformance"]);
+    pass(simulated.env("RUSTFLAGS", "--cfg winpipe_sim"))?;
+    // The programs of docs/PORTING.md, which come from other crates; and those on frameworks.
+    for others in [["winpipe-bench", "--doc"], ["winpipe-frameworks", "--tests"]] {
+        pass(platform.native("test").arg("--package").args(others))?;
+        if cfg!(not(windows)) {
+            pass(platform.cargo("test").arg("--package").args(others))?;
         }
-        // What the default features hide must compile without them too.
-        let rest = ["--tests", "--no-default-features"];
-        platform.native("check").args(package).args(rest).run()?;
-        platform.cargo("check").args(package).args(rest).run()?;
     }
+    // What the default features hide must compile without them too.
+    let rest = ["--tests", "--no-default-features"];
+    platform.native("check").args(LIBRARY).args(rest).run()?;
+    platform.cargo("check").args(LIBRARY).args(rest).run()?;
     Ok(())
 }
 
@@ -153,7 +152,7 @@ fn children(platform: &Platform) -> Result<()> {
                 true => platform.native("test"),
                 false => platform.cargo("test"),
             };
-            let command = cargo.args(["--package", "winpipe", "--test", "children"]);
+            let command = cargo.args(LIBRARY).args(["--test", "children"]);
             let test = format!("a_child_that_is_{kind}_gets_and_sends_every_byte");
             run_ignored(command.env(variable, program), &test)?;
         }

@@ -2,7 +2,7 @@
 //! it are made: [`Platform`] first, then the set-up, part by part. Nothing of it is needed on
 //! Windows.
 
-use crate::say;
+use crate::{is_there, say};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -109,7 +109,7 @@ impl Platform {
             false if cfg!(windows) => ("gcc", "child.exe"),
             false => ("x86_64-w64-mingw32-gcc", "child.exe"),
         };
-        if !is_there(&self.sh, compiler) {
+        if !self.has(compiler) {
             return Ok(None);
         }
         let program = self.target_dir.join(name);
@@ -120,12 +120,12 @@ impl Platform {
     /// Returns Node's program, natively or for Windows, if it can be had.
     pub fn node(&self, is_native: bool) -> Result<Option<String>> {
         if is_native || cfg!(windows) {
-            return Ok(is_there(&self.sh, "node").then(|| "node".into()));
+            return Ok(self.has("node").then(|| "node".into()));
         }
         let folder = self.target_dir.join("node-for-windows");
         let program = folder.join("package").join("bin").join("node.exe");
         if !program.exists() {
-            if !is_there(&self.sh, "npm") {
+            if !self.has("npm") {
                 return Ok(None);
             }
             self.sh.create_dir(&folder)?;
@@ -135,6 +135,10 @@ impl Platform {
             cmd!(self.sh, "tar -xzf {archive} package/bin/node.exe").quiet().run()?;
         }
         Ok(Some(where_it_runs(&program, is_native)))
+    }
+
+    fn has(&self, program: &str) -> bool {
+        is_there(cmd!(self.sh, "{program} --version"))
     }
 
     /// A `cargo SUBCOMMAND` that builds for Windows and runs there what it built.
@@ -275,10 +279,6 @@ const PROGRAMS: [Program; 2] = [
     ("wine", "wine wine64", "Wine 8 or newer for 64-bit programs (the command `wine`)"),
 ];
 
-fn is_there(sh: &Shell, program: &str) -> bool {
-    cmd!(sh, "{program} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok()
-}
-
 /// How a program is named where it runs: Wine has the whole file system as a drive.
 fn where_it_runs(program: &Path, is_native: bool) -> String {
     match is_native || cfg!(windows) {
@@ -290,17 +290,14 @@ fn where_it_runs(program: &Path, is_native: bool) -> String {
 /// Installs Samba's access check, which one test asks. Returns whether it's there; without it that test
 /// stays ignored, so nothing fails here.
 pub fn install_samba(sh: &Shell, sudo: bool) -> bool {
-    let is_there = || {
-        let asks = cmd!(sh, "/usr/bin/python3 -c").arg("import samba.security").quiet();
-        asks.ignore_stderr().run().is_ok()
-    };
-    if is_there() {
+    let asks = || is_there(cmd!(sh, "/usr/bin/python3 -c").arg("import samba.security"));
+    if asks() {
         return true;
     }
     if let Err(error) = install(sh, &["python3-samba"], "10 MB, half a minute", sudo) {
         say(&format!("the access check of Samba isn't asked: {error:#}"));
     }
-    is_there()
+    asks()
 }
 
 pub fn is_root(sh: &Shell) -> Result<bool> {
